@@ -1,0 +1,126 @@
+"""The record: one trial, one line of JSON.
+
+A record says what was asked for (the resolved trial), what really ran (device, dtype, kernels), how it ended (status and
+reason) and what was measured. Timings are kept as raw samples; medians and intervals are computed in `reports`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+SCHEMA_VERSION = 1
+# Two runs are comparable when Major.Minor agree. CHANGELOG.md says what each version changed in how we measure.
+PROTOCOL_VERSION = "1.0"
+
+Status = Literal["ok", "oom", "nan", "timeout", "unsupported", "error"]
+STATUSES: tuple[str, ...] = get_args(Status)
+Better = Literal["lower", "higher", "none"]
+
+
+class RecordError(ValueError):
+    """A line that is not a record of this schema; the message names the key and what was expected."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One measured quantity of a trial.
+
+    Exactly one of `value` (a count, a number of bytes) and `samples` (raw repeats, in order of measurement) is given.
+    `method` says how the number came about, e.g. `traced`, `affine`, `resident`, `allocator`.
+    """
+
+    phase: str
+    metric: str
+    unit: str
+    better: Better
+    value: float | None = None
+    samples: tuple[float, ...] | None = None
+    split: str = "none"
+    method: str = "measured"
+
+    def __post_init__(self) -> None:
+        if (self.value is None) == (self.samples is None):
+            raise RecordError(f"measurement {self.phase}/{self.metric}: give either value or samples")
+        numbers = self.samples if self.samples is not None else (self.value,)
+        if not numbers or not all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers):
+            raise RecordError(f"measurement {self.phase}/{self.metric}: {numbers!r} is not a list of finite numbers")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One finished trial, whatever its end. `architecture` is empty for trials of the machine itself (kind `roof`)."""
+
+    # what was asked for
+    run_id: str
+    trial_id: str
+    environment_id: str
+    suite: str
+    kind: str
+    architecture: str
+    variant: str
+    task: str
+    decoder: str
+    mode: str
+    regime: str
+    width: int
+    depth: int
+    parameters: int
+    batch: int
+    length: int
+    dtype: str
+    device: str
+    seed: int
+    # what ran, and how it ended
+    status: Status
+    reason: str
+    failed_phase: str
+    kernels: tuple[str, ...]
+    warnings: tuple[str, ...]
+    started_at: str
+    wall_s: float
+    measured_s: float
+    git_commit: str
+    git_dirty: bool
+    measurements: tuple[Measurement, ...] = ()
+    extra: dict[str, Any] = field(default_factory=dict)
+    schema: int = SCHEMA_VERSION
+    protocol: str = PROTOCOL_VERSION
+
+    def __post_init__(self) -> None:
+        if self.status not in STATUSES:
+            raise RecordError(f"status {self.status!r} is not one of {', '.join(STATUSES)}")
+        if self.status != "ok" and not self.reason:
+            raise RecordError(f"a trial that ended {self.status!r} needs a reason")
+
+    def to_json(self) -> str:
+        """One line, no newline at its end."""
+        return json.dumps(dataclasses.asdict(self), allow_nan=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, line: str) -> Record:
+        """Read one line. Raises RecordError for torn, foreign or newer lines."""
+        try:
+            raw = json.loads(line)
+        except ValueError as error:
+            raise RecordError(f"not JSON: {error}") from error
+        if not isinstance(raw, dict):
+            raise RecordError("not a JSON object")
+        if raw.get("schema") != SCHEMA_VERSION:
+            raise RecordError(f"schema {raw.get('schema')!r}, this version reads {SCHEMA_VERSION}")
+        known = {f.name for f in dataclasses.fields(cls)}
+        if unknown := sorted(set(raw) - known):
+            raise RecordError(f"unknown key {unknown[0]!r}")
+        try:
+            raw["measurements"] = tuple(
+                Measurement(**{**m, "samples": None if m["samples"] is None else tuple(m["samples"])})
+                for m in raw["measurements"]
+            )
+            raw["kernels"] = tuple(raw["kernels"])
+            raw["warnings"] = tuple(raw["warnings"])
+            return cls(**raw)
+        except (TypeError, KeyError) as error:
+            raise RecordError(f"missing or wrong key: {error}") from error

@@ -1,0 +1,144 @@
+"""The run folder: `results/runs/<run_id>/` with records.jsonl, plan.json, environment.json and summary.json.
+
+records.jsonl is only ever appended to, a whole line a trial, flushed and synced, so a crash loses at most the trial in
+flight. A torn last line (power cut, full disk) is skipped when reading, reported, and cut off before the next append.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from results.schema import Record, RecordError
+
+_SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class StoreError(RuntimeError):
+    """The run folder cannot be read or written; the message is one line that names the fix."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder. `Run.create` makes one, `Run.open` reads one that is there."""
+
+    folder: Path
+
+    @classmethod
+    def create(cls, root: Path, run_id: str) -> Run:
+        if not _SAFE_ID.fullmatch(run_id):
+            raise StoreError(f"run id {run_id!r}: use letters, digits, '.', '_' and '-' only")
+        folder = root / run_id
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot create {folder}: {error.strerror}; choose another place with --out DIR") from error
+        return cls(folder)
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        if not (folder / "plan.json").is_file():
+            raise StoreError(f"{folder} is not a run folder (no plan.json); see the runs with --list")
+        return cls(folder)
+
+    @property
+    def run_id(self) -> str:
+        return self.folder.name
+
+    @property
+    def records_path(self) -> Path:
+        return self.folder / "records.jsonl"
+
+    def append(self, record: Record) -> None:
+        """Add one line and sync it to disk."""
+        data = (record.to_json() + "\n").encode()
+        try:
+            with open(self.records_path, "ab+") as file:
+                self._cut_torn_tail(file)
+                start = file.tell()
+                try:
+                    written = os.write(file.fileno(), data)
+                    if written != len(data):
+                        raise OSError(28, "No space left on device")
+                    os.fsync(file.fileno())
+                except OSError:
+                    os.ftruncate(file.fileno(), start)  # never leave half a line behind
+                    raise
+        except OSError as error:
+            raise StoreError(
+                f"cannot write {self.records_path}: {error.strerror}; finished trials are safe, "
+                "free some space or fix permissions and run the same command again to go on"
+            ) from error
+
+    @staticmethod
+    def _cut_torn_tail(file: Any) -> None:
+        """Drop bytes after the last newline: the half-written line of a writer that was killed."""
+        end = file.seek(0, os.SEEK_END)
+        position = end
+        while position > 0:
+            file.seek(position - 1)
+            if file.read(1) == b"\n":
+                break
+            position -= 1
+        if position != end:
+            os.ftruncate(file.fileno(), position)
+            file.seek(0, os.SEEK_END)
+
+    def read(self) -> tuple[list[Record], list[str]]:
+        """All records in order of writing, and one sentence for each line that had to be skipped."""
+        records: list[Record] = []
+        skipped: list[str] = []
+        for number, line in self._lines():
+            try:
+                records.append(Record.from_json(line))
+            except RecordError as error:
+                skipped.append(f"{self.records_path.name} line {number}: {error}; skipped")
+        return records, skipped
+
+    def _lines(self) -> Iterator[tuple[int, str]]:
+        if not self.records_path.exists():
+            return
+        with open(self.records_path, encoding="utf-8", errors="replace") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield number, line
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Write a side file whole: a reader sees the old one or the new one, never half of it."""
+        path = self.folder / name
+        partial = path.with_suffix(".partial")
+        try:
+            partial.write_text(json.dumps(content, indent=1, sort_keys=True, default=str) + "\n", encoding="utf-8")
+            os.replace(partial, path)
+        except OSError as error:
+            raise StoreError(f"cannot write {path}: {error.strerror}; choose another place with --out DIR") from error
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        path = self.folder / name
+        if not path.exists():
+            return {}
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise StoreError(f"{path} is damaged ({error}); remove it and run the suite again") from error
+        if not isinstance(content, dict):
+            raise StoreError(f"{path} is damaged (not an object); remove it and run the suite again")
+        return content
+
+
+def latest(records: list[Record]) -> list[Record]:
+    """The last record of each trial: a retry replaces the failure before it."""
+    return list({record.trial_id: record for record in records}.values())
+
+
+def list_runs(root: Path) -> list[Run]:
+    """Run folders under `root`, newest first by creation time in their plan, then by name."""
+    if not root.is_dir():
+        return []
+    runs = [Run(folder) for folder in root.iterdir() if (folder / "plan.json").is_file()]
+    return sorted(runs, key=lambda run: (run.read_json("plan.json").get("created", ""), run.run_id), reverse=True)
