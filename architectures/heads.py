@@ -1,0 +1,148 @@
+"""What every attention mixer shares: projections, heads, positions, the plain reference and streaming.
+
+A mixer says in one line which tokens see which (`sees`). From that line come the reference (a full masked softmax), the
+masks of streaming, and the masks of the fast paths; so they cannot disagree on what is computed.
+
+Legend: B batch, T tokens, S tokens of a chunk, J keys, D width, H heads, K = D / H.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from architectures.blocks import BlockConfig, Mixer, ResidualStack
+from architectures.cache import KVCache
+from architectures.positions import LearnedPositions, SinusoidalPositions, rotate
+from architectures.sdpa import attend
+from bench.contract import Traits
+
+
+@dataclass(frozen=True)
+class HeadConfig(BlockConfig):
+    """Attributes:
+    heads: attention heads; the width must divide by it.
+    positions: how order gets in. Learned ones stop at `max_length`.
+    """
+
+    heads: int = 4
+    positions: Literal["none", "sinusoidal", "learned", "rotary"] = "rotary"
+    max_length: int = 4096
+
+
+class HeadMixer(Mixer):
+    """Multi-head attention (Vaswani et al. 2017) over the tokens that `sees` allows."""
+
+    def __init__(self, config: HeadConfig, width: int, causal: bool) -> None:
+        super().__init__()
+        if width % config.heads:
+            raise ValueError(f"width {width} does not divide by {config.heads} heads")
+        if config.positions == "rotary" and (width // config.heads) % 2:
+            raise ValueError(f"rotary positions need an even head width, got {width // config.heads}")
+        self.heads = config.heads
+        self.head_width = width // config.heads
+        self.rotary = config.positions == "rotary"
+        self.causal = causal
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    @abstractmethod
+    def sees(self, i: Tensor, j: Tensor) -> Tensor:
+        """True where the token at position i may look at the token at position j. Broadcasts."""
+
+    @abstractmethod
+    def first_needed(self, position: int) -> int:
+        """The first token that a token at `position` or later can see: streaming forgets those before."""
+
+    @abstractmethod
+    def mix(self, q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, keep_BT: Tensor | None) -> Tensor:
+        """The fast path of softmax attention under `sees`, (B, H, T, K). Never stores a T x T array."""
+
+    def forward(self, x_BTD: Tensor, keep_BT: Tensor | None = None) -> Tensor:
+        # Padding is on the right: a causal encoder's real tokens never see it, so fused kernels need no mask.
+        return self._merge(self.mix(*self._project(x_BTD, 0), None if self.causal else keep_BT))
+
+    def reference(self, x_BTD: Tensor, keep_BT: Tensor | None = None) -> Tensor:
+        return self._merge(self.materialised(*self._project(x_BTD, 0), keep_BT))
+
+    def materialised(self, q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, keep_BT: Tensor | None) -> Tensor:
+        """Attention as in the paper: all scores stored, masked, normalised, applied."""
+        scores_BHTT = q_BHTK @ k_BHTK.transpose(-1, -2) * (1 / math.sqrt(self.head_width))
+        mask = self.mask(0, q_BHTK.shape[2], 0, k_BHTK.shape[2], q_BHTK.device, keep_BT)
+        if mask is not None:
+            scores_BHTT = scores_BHTT.masked_fill(~mask, -math.inf)
+        return scores_BHTT.softmax(dim=-1) @ v_BHTK
+
+    def mask(
+        self, i: int, i_stop: int, j: int, j_stop: int, device: torch.device, keep_BT: Tensor | None = None
+    ) -> Tensor | None:
+        """`sees` for queries i..i_stop and keys j..j_stop: (T, J), or (B, 1, T, J) with padding.
+
+        A token always sees itself, so that no row is empty (its softmax would be NaN); padded rows are zeroed later.
+        """
+        i_T1 = torch.arange(i, i_stop, device=device)[:, None]
+        j_1J = torch.arange(j, j_stop, device=device)[None]
+        sees_TJ = self.sees(i_T1, j_1J)
+        if keep_BT is None:
+            return sees_TJ
+        return (sees_TJ & keep_BT[:, None, None, j:j_stop]) | (i_T1 == j_1J)
+
+    def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> KVCache:
+        return KVCache.empty(batch, self.heads, self.head_width, device, dtype)
+
+    def step(self, x_BSD: Tensor, state: KVCache) -> tuple[Tensor, KVCache]:
+        start, S = state.stop, x_BSD.shape[1]
+        q, k, v = self._project(x_BSD, start)
+        if start == 0:  # the first chunk is a parallel pass
+            y_BHSK = self.mix(q, k, v, None)
+            state = state.append(k, v)
+        else:
+            outputs = []
+            # Pieces bound the mask to piece x (piece + what is remembered), whatever the length of the chunk.
+            for at in range(0, S, STEP_PIECE):
+                piece = slice(at, min(at + STEP_PIECE, S))
+                state = state.append(k[:, :, piece], v[:, :, piece])
+                first = start + at
+                k_BHJK, v_BHJK = state.tensors()
+                # One token after all it remembers needs no mask: `first_needed` has dropped the rest.
+                one = piece.stop - at == 1
+                mask = None if one else self.mask(first, state.stop, state.start, state.stop, q.device)
+                outputs.append(attend(q[:, :, piece], k_BHJK, v_BHJK, mask))
+                state = state.drop_before(self.first_needed(state.stop))
+            y_BHSK = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)
+        return self._merge(y_BHSK), state.drop_before(self.first_needed(state.stop))
+
+    def _project(self, x_BTD: Tensor, start: int) -> tuple[Tensor, Tensor, Tensor]:
+        B, T, D = x_BTD.shape
+        q, k, v = self.qkv(x_BTD).view(B, T, 3, self.heads, self.head_width).permute(2, 0, 3, 1, 4)  # each B H T K
+        return (rotate(q, start), rotate(k, start), v) if self.rotary else (q, k, v)
+
+    def _merge(self, y_BHTK: Tensor) -> Tensor:
+        return self.out(y_BHTK.transpose(1, 2).flatten(2))
+
+
+STEP_PIECE = 256
+
+
+def head_stack(
+    make_mixer: Callable[[int], HeadMixer],
+    config: HeadConfig,
+    width: int,
+    depth: int,
+    traits: Traits,
+    receptive_field: int | None,
+) -> ResidualStack:
+    """A stack of attention mixers, with positions at the input where the configuration asks for them."""
+    positions: nn.Module | None = None
+    if config.positions == "sinusoidal":
+        positions = SinusoidalPositions()
+    if config.positions == "learned":
+        positions = LearnedPositions(config.max_length, width)
+        traits = replace(traits, max_length=config.max_length)
+    return ResidualStack(make_mixer, config, width, depth, traits, receptive_field, positions)

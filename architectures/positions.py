@@ -1,0 +1,56 @@
+"""Where a token stands: added to the input (sin/cos, learned) or turned into queries and keys (rotary).
+
+Legend: B batch, T tokens, D width, H heads, K width of a head.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class SinusoidalPositions(nn.Module):
+    """Sines and cosines of geometric wavelengths (Vaswani et al. 2017, section 3.5). Sines first, then cosines."""
+
+    def forward(self, x_BTD: Tensor, start: int) -> Tensor:
+        T, D = x_BTD.shape[1:]
+        angle_TF = _angles(start, T, (D + 1) // 2, x_BTD.device)
+        table_TD = torch.cat([angle_TF.sin(), angle_TF.cos()], dim=-1)[:, :D]
+        return x_BTD + table_TD.to(x_BTD.dtype)
+
+
+class LearnedPositions(nn.Module):
+    """One learned vector a position (Gehring et al. 2017), up to `max_length`."""
+
+    def __init__(self, max_length: int, width: int) -> None:
+        super().__init__()
+        self.table_LD = nn.Parameter(torch.randn(max_length, width) * 0.02)
+
+    def forward(self, x_BTD: Tensor, start: int) -> Tensor:
+        stop = start + x_BTD.shape[1]
+        if stop > self.table_LD.shape[0]:
+            raise ValueError(
+                f"length {stop} is past the {self.table_LD.shape[0]} learned positions; set max_length or other positions"
+            )
+        return x_BTD + self.table_LD[start:stop]
+
+
+def rotate(x_BHTK: Tensor, start: int, base: float = 10_000.0) -> Tensor:
+    """Rotary positions (Su et al. 2021): turn pairs (i, i + K/2) by position x frequency, so that q.k depends on i - j.
+
+    Angles in float32 whatever the input: bf16 has no room for positions past 256.
+    """
+    T, K = x_BHTK.shape[2:]
+    angle_TF = _angles(start, T, K // 2, x_BHTK.device, base)
+    cos_TF, sin_TF = angle_TF.cos().to(x_BHTK.dtype), angle_TF.sin().to(x_BHTK.dtype)
+    a_BHTF, b_BHTF = x_BHTK.chunk(2, dim=-1)
+    return torch.cat([a_BHTF * cos_TF - b_BHTF * sin_TF, b_BHTF * cos_TF + a_BHTF * sin_TF], dim=-1)
+
+
+def _angles(start: int, length: int, frequencies: int, device: torch.device, base: float = 10_000.0) -> Tensor:
+    """Position times frequency, (T, F) in float32; frequencies fall from 1 to about 1 / base."""
+    f_F = torch.exp(torch.arange(frequencies, device=device) * (-math.log(base) / frequencies))
+    t_T = torch.arange(start, start + length, device=device, dtype=torch.float32)
+    return t_T[:, None] * f_F
