@@ -1,0 +1,183 @@
+"""A run folder as plain data: the plan, the machine, and every measured cell with its rounds kept apart."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from results.schema import Record
+from results.store import Run, latest
+
+FAMILIES = ("recurrent", "convolution", "attention", "windowed", "other")
+STOP_WORDS = {"oom": "out of memory", "timeout": "time limit", "nan": "not a number", "unsupported": "not supported"}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One row of the plan. Theory is what the architecture claims in its traits; None where it claims nothing."""
+
+    name: str
+    family: str
+    order: int
+    summary: str = ""
+    source: str = ""
+    reference: str = ""
+    width: int | None = None
+    depth: int | None = None
+    parameters: int | None = None
+    receptive_field: int | None = None
+    time_exponent: float | None = None
+    memory_exponent: float | None = None
+    parallel_in_time: bool | None = None
+    path: str | None = None
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a series of lengths measures. `regime` is empty for counts, which do not depend on the batch."""
+
+    architecture: str
+    kind: str
+    regime: str
+    phase: str
+    metric: str
+
+
+@dataclass
+class Cell:
+    """One length of a series: the samples of each ok round (seed), in the unit of the measurement."""
+
+    length: int
+    batch: int
+    unit: str
+    rounds: list[np.ndarray] = field(default_factory=list)
+    methods: set[str] = field(default_factory=set)
+    unstable: bool = False
+
+    @property
+    def value(self) -> float:
+        """The median of the rounds' medians: each round counts once, however many samples it took."""
+        return float(np.median([np.median(samples) for samples in self.rounds]))
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Where an architecture stopped in a regime: the shortest length that did not end ok, and why."""
+
+    architecture: str
+    regime: str
+    length: int
+    status: str
+    reason: str
+
+    @property
+    def words(self) -> str:
+        return STOP_WORDS.get(self.status, self.status)
+
+
+@dataclass(frozen=True)
+class RunData:
+    """Everything a page needs from one run."""
+
+    run_id: str
+    plan: dict[str, Any]
+    environment: dict[str, Any]
+    summary: dict[str, Any]
+    records: list[Record]
+    unreadable: list[str]
+    architectures: list[Architecture]
+    cells: dict[Key, dict[int, Cell]]
+
+    @property
+    def regimes(self) -> list[dict[str, Any]]:
+        """Regimes of the plan, then any that only the records know."""
+        listed = [r for r in self.plan.get("regimes", []) if isinstance(r, dict) and r.get("name")]
+        names = {r["name"] for r in listed}
+        found = sorted({r.regime for r in self.records if r.kind == "cell" and r.regime} - names)
+        return listed + [{"name": name, "title": name} for name in found]
+
+    def regime_title(self, name: str) -> str:
+        return next((str(r.get("title") or name) for r in self.regimes if r["name"] == name), name)
+
+    def fixed_tokens(self, name: str) -> bool:
+        """True where the batch shrinks as the sequence grows, so that every batch has the same number of tokens."""
+        return any(r["name"] == name and r.get("tokens") for r in self.regimes)
+
+    @property
+    def stops(self) -> list[Stop]:
+        """The first failure of each architecture and regime; a length that some round finished is not a stop."""
+        finished = {(r.architecture, r.regime, r.length) for r in self.records if r.kind == "cell" and r.status == "ok"}
+        first: dict[tuple[str, str], Record] = {}
+        for record in sorted((r for r in self.records if r.kind == "cell"), key=lambda r: (r.length, r.seed)):
+            place = (record.architecture, record.regime)
+            if record.status != "ok" and place not in first and (*place, record.length) not in finished:
+                first[place] = record
+        return [Stop(a, regime, r.length, r.status, r.reason) for (a, regime), r in first.items()]
+
+
+def load(run: Run) -> RunData:
+    """Read a run folder. Raises results.store.StoreError where a side file is damaged."""
+    written, unreadable = run.read()
+    records = latest(written)
+    plan = run.read_json("plan.json")
+    return RunData(
+        run_id=str(plan.get("run_id") or run.run_id),
+        plan=plan,
+        environment=run.read_json("environment.json"),
+        summary=run.read_json("summary.json"),
+        records=records,
+        unreadable=unreadable,
+        architectures=_architectures(plan, records),
+        cells=_cells(records),
+    )
+
+
+def _architectures(plan: dict[str, Any], records: list[Record]) -> list[Architecture]:
+    """In registry order; an architecture that only the records know comes last, with no claims."""
+    found = []
+    for position, raw in enumerate(plan.get("architectures", [])):
+        traits = raw.get("traits") or {}
+        family = raw.get("family", "other")
+        found.append(
+            Architecture(
+                name=str(raw["name"]),
+                family=family if family in FAMILIES else "other",
+                order=int(raw.get("order", position)),
+                summary=str(raw.get("summary") or ""),
+                source=str(raw.get("source") or ""),
+                reference=str(raw.get("reference") or ""),
+                width=raw.get("width"),
+                depth=raw.get("depth"),
+                parameters=raw.get("parameters"),
+                receptive_field=raw.get("receptive_field"),
+                time_exponent=traits.get("time_exponent"),
+                memory_exponent=traits.get("memory_exponent"),
+                parallel_in_time=traits.get("parallel_in_time"),
+                path=traits.get("path"),
+            )
+        )
+    found.sort(key=lambda a: a.order)
+    known = {a.name for a in found}
+    strangers = dict.fromkeys(r.architecture for r in records if r.architecture and r.architecture not in known)
+    return found + [Architecture(name, "other", 10_000 + i) for i, name in enumerate(strangers)]
+
+
+def _cells(records: list[Record]) -> dict[Key, dict[int, Cell]]:
+    """Only trials that ended ok: a failed trial may hold early phases, but it never enters a fit."""
+    cells: dict[Key, dict[int, Cell]] = defaultdict(dict)
+    for record in records:
+        if record.status != "ok":
+            continue
+        unstable = set(record.extra.get("unstable") or ())
+        regime = record.regime if record.kind == "cell" else ""
+        for m in record.measurements:
+            key = Key(record.architecture, record.kind, regime, m.phase, m.metric)
+            cell = cells[key].setdefault(record.length, Cell(record.length, record.batch, m.unit))
+            samples = m.samples if m.samples is not None else (m.value,)
+            cell.rounds.append(np.asarray(samples, dtype=float))
+            cell.methods.add(m.method)
+            cell.unstable |= m.metric == "time" and bool(unstable & {m.phase, f"{m.phase}/{m.metric}"})
+    return {key: dict(sorted(by_length.items())) for key, by_length in cells.items()}

@@ -1,0 +1,178 @@
+"""The result in words, computed from the analysis: what a student takes away in ten seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from reports.crossover import Crossover
+from reports.statistics import Analysis, ranks_at
+from reports.tables import verdict_counts
+from reports.words import digits, integer, memory, names, phase, rounded, seconds
+
+
+@dataclass(frozen=True)
+class Headline:
+    """`cards` are (number, what it says, detail); `sentences` carry the rest."""
+
+    cards: list[tuple[str, str, str]]
+    sentences: list[str]
+
+
+def headline(analysis: Analysis) -> Headline:
+    """Cards and sentences; both may be empty where nothing was measured."""
+    regime = analysis.time_regime()
+    step = "forward_backward" if analysis.by_architecture("cell", regime, "forward_backward", "time") else "forward"
+    cards = [c for c in (_fastest(analysis, regime, step), _doubling(analysis, regime, step), _crossing(analysis, regime, step),
+                         _leanest(analysis, regime)) if c]  # fmt: skip
+    sentences = [s for s in (_growth(analysis, regime, step), _crossings(analysis, regime, step), _stopped(analysis, regime),
+                             _verdicts(analysis)) if s]  # fmt: skip
+    return Headline(cards, sentences)
+
+
+def _at(analysis: Analysis, regime: str, step: str, metric: str, length: int) -> dict[str, float]:
+    found = analysis.by_architecture("cell", regime, step, metric)
+    return {n: float(s.values[s.at(length)]) for n, s in found.items() if length in s.lengths}
+
+
+def _fastest(analysis: Analysis, regime: str, step: str) -> tuple[str, str, str] | None:
+    length = analysis.longest_common(regime, step)
+    if length is None:
+        return None
+    times = _at(analysis, regime, step, "time", length)
+    ranks = ranks_at(analysis, regime, step, "time", length)
+    first = sorted((n for n in ranks if ranks[n].low == 1), key=lambda n: times[n])
+    slowest = max(times, key=lambda n: times[n])
+    detail = f"{seconds(times[first[0]])} a pass ({phase(step)}, {analysis.data.regime_title(regime)})"
+    if len(times) > 1 and slowest not in first:
+        detail += f"; the slowest, {slowest}, takes {digits(times[slowest] / times[first[0]], 2)} times as long"
+    who = names(first[:3]) + (f" and {len(first) - 3} more" if len(first) > 3 else "")
+    common = "the longest length that all finished" if len(times) > 1 else "the longest length"
+    tie = " (tied)" if len(first) > 1 else ""
+    return who, f"fastest at {integer(length)} tokens, {common}{tie}", detail
+
+
+def _last_doubling(analysis: Analysis, regime: str, step: str) -> dict[str, float]:
+    """Factor in time for a doubling of the length, from the last two lengths of each architecture."""
+    found = analysis.by_architecture("cell", regime, step, "time")
+    factors = {}
+    for name, one in found.items():
+        judged = analysis.fit(name, "cell", regime, step, "time")
+        if judged is not None and np.isfinite(judged.fit.local_slope):
+            factors[name] = 2.0**judged.fit.local_slope
+    return factors
+
+
+def _doubling(analysis: Analysis, regime: str, step: str) -> tuple[str, str, str] | None:
+    factors = _last_doubling(analysis, regime, step)
+    if not factors:
+        return None
+    low, high = min(factors, key=lambda n: factors[n]), max(factors, key=lambda n: factors[n])
+    if low == high:
+        return f"× {factors[low]:.1f}", "time for twice the length", low
+    return (f"× {factors[low]:.1f} to × {factors[high]:.1f}", "time for twice the length, at the long end",
+            f"least: {low}; most: {high}")  # fmt: skip
+
+
+def _notable(analysis: Analysis, regime: str, step: str) -> list[Crossover]:
+    """Crossings between families, the clearest change of growth first."""
+    family = {a.name: a.family for a in analysis.data.architectures}
+    growth = {n: j.fit.exponent for n in family if (j := analysis.fit(n, "cell", regime, step, "time")) is not None}
+    found = [
+        c for c in analysis.crossovers.get((regime, step, "time"), [])
+        if c.outcome == "crosses" and family[c.a] != family[c.b] and 0 < c.low and np.isfinite(c.high)
+        and c.crossings == 1
+    ]  # fmt: skip
+
+    def gain(c: Crossover) -> float:
+        difference = growth.get(c.loser, np.nan) - growth.get(c.winner, np.nan)
+        return float(difference) if np.isfinite(difference) else 0.0
+
+    # Of one loser, the earliest crossing says most: from there on something else is faster.
+    found.sort(key=lambda c: (-round(gain(c), 1), c.length))
+    seen: set[tuple[str, str]] = set()
+    kept = []
+    for c in found:
+        pair = (family[c.winner], family[c.loser])
+        if pair not in seen:
+            seen.add(pair)
+            kept.append(c)
+    return kept
+
+
+def crossing_words(c: Crossover) -> str:
+    """One crossover as a sentence without a full stop."""
+    return f"{c.winner} beats {c.loser} from T = {rounded(c.length)} [{rounded(c.low)}; {rounded(c.high)}]"
+
+
+def _crossing(analysis: Analysis, regime: str, step: str) -> tuple[str, str, str] | None:
+    found = _notable(analysis, regime, step)
+    if not found:
+        return None
+    c = found[0]
+    return (f"T ≈ {rounded(c.length)}", f"from there on {c.winner} is faster than {c.loser}",
+            f"95 % interval [{rounded(c.low)}; {rounded(c.high)}] tokens, {phase(step)}, on this machine")  # fmt: skip
+
+
+def _leanest(analysis: Analysis, regime: str) -> tuple[str, str, str] | None:
+    length = analysis.longest_common(regime, "forward_backward", "activation_memory")
+    if length is None:
+        return None
+    held = _at(analysis, regime, "forward_backward", "activation_memory", length)
+    if len(held) < 2:
+        return None
+    low, high = min(held, key=lambda n: held[n]), max(held, key=lambda n: held[n])
+    if held[high] < 1.01 * held[low]:
+        return memory(held[low]), f"of activations at {integer(length)} tokens, the same for all", ""
+    who = [n for n in held if held[n] < 1.01 * held[low]]
+    few = names(who) if len(who) <= 3 else f"{names(who[:2], 'or')} ({len(who)} are equal)"
+    return (f"{memory(held[low])} to {memory(held[high])}", f"of activations kept for training at {integer(length)} tokens",
+            f"least: {few}; most: {high}")  # fmt: skip
+
+
+def _growth(analysis: Analysis, regime: str, step: str) -> str:
+    kinds: dict[str, list[str]] = {}
+    for a in analysis.data.architectures:
+        judged = analysis.fit(a.name, "cell", regime, step, "time")
+        if judged is None or not judged.fit.resolved:
+            continue
+        f = judged.fit
+        if f.low <= 1.15 and f.high >= 0.85 and f.high - f.low < 0.6:
+            kinds.setdefault("in proportion to the length", []).append(a.name)
+        elif f.low <= 2.15 and f.high >= 1.85 and f.high - f.low < 0.6:
+            kinds.setdefault("with the square of the length", []).append(a.name)
+        elif f.exponent > 1.15:
+            kinds.setdefault("faster than the length", []).append(f"{a.name} (T^{f.exponent:.2f})")
+        else:
+            kinds.setdefault("slower than the length", []).append(f"{a.name} (T^{f.exponent:.2f})")
+    if not kinds:
+        return ""
+    parts = [f"{how} for {names(who)}" for how, who in kinds.items()]
+    return f"Time of a pass ({phase(step)}) grows {'; '.join(parts)}."
+
+
+def _crossings(analysis: Analysis, regime: str, step: str) -> str:
+    found = _notable(analysis, regime, step)[:3]
+    return f"Crossings on this machine: {'; '.join(map(crossing_words, found))}." if found else ""
+
+
+def _stopped(analysis: Analysis, regime: str) -> str:
+    stops = [s for s in analysis.data.stops if s.regime == regime]
+    if not stops:
+        lengths = analysis.data.plan.get("lengths") or []
+        return f"Every architecture finished every length up to {integer(max(lengths))} tokens." if lengths else ""
+    parts = [f"{s.architecture} at {integer(s.length)} tokens ({s.words})" for s in stops]
+    return f"Stopped early: {names(parts)}."
+
+
+def _verdicts(analysis: Analysis) -> str:
+    counts = verdict_counts(analysis)
+    total = sum(counts.values())
+    if not total:
+        return ""
+    against = sorted({f"{k.architecture} ({k.metric.replace('_', ' ')})" for k, j in analysis.fits.items()
+                      if j.verdict == "disagrees"})  # fmt: skip
+    more = f": {names(against[:4])}{' and others' if len(against) > 4 else ''}" if against else ""
+    return (f"Of {total} claims of theory, {counts['agrees']} agree with what was measured, {counts['disagrees']} "
+            f"disagree{more}, and {counts['not resolved']} are not resolved by this run.")  # fmt: skip

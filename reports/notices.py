@@ -1,0 +1,67 @@
+"""What a reader must know before believing a run: gathered from every file of the run folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reports.data import RunData
+from reports.words import integer
+
+
+@dataclass(frozen=True)
+class Warn:
+    """`short` goes into the line near the top, `detail` into the list below."""
+
+    short: str
+    detail: str
+
+
+BUSY = 0.25  # cores
+
+
+def gather(data: RunData) -> list[Warn]:
+    """All warnings, the gravest first."""
+    env, summary = data.environment, data.summary
+    found = []
+    expected, done = data.plan.get("expected_trials"), len(data.records)
+    if summary.get("interrupted") or summary.get("complete") is False or not summary:
+        share = f"{integer(done)} of {integer(expected)} trials" if expected else f"{integer(done)} trials"
+        found.append(Warn("incomplete run", f"The run did not end by itself; it holds {share}."))
+    elif expected and done < expected:
+        found.append(Warn("missing trials", f"{integer(expected - done)} of {integer(expected)} trials left no record."))
+    if env.get("debug_build"):
+        found.append(Warn("debug build", "torch is a debug build; times say little."))
+    if env.get("git_dirty") or any(r.git_dirty for r in data.records):
+        found.append(Warn("uncommitted changes", "The code had changes that no commit holds; the run cannot be repeated exactly."))
+    unstable = [(r.architecture, r.regime, r.length, r.seed) for r in data.records if r.extra.get("unstable")]
+    if unstable:
+        places = ", ".join(f"{a} {regime} {integer(t)} (seed {s})" for a, regime, t, s in unstable[:12])
+        more = f" and {len(unstable) - 12} more" if len(unstable) > 12 else ""
+        found.append(Warn(f"{integer(len(unstable))} unstable trials",
+                          f"The spread of samples (interquartile range over median) passed 10 %: {places}{more}."))  # fmt: skip
+    loads = [float(r.extra["load"]) for r in data.records if isinstance(r.extra.get("load"), int | float)]
+    busy = [v for v in loads if v > BUSY]
+    if busy:
+        found.append(Warn("other load", f"Before {integer(len(busy))} of {integer(len(loads))} trials other processes "
+                                        f"used more than {BUSY} cores (at most {max(busy):.1f})."))  # fmt: skip
+    protocols = sorted({r.protocol for r in data.records})
+    if len(protocols) > 1:
+        found.append(Warn("mixed protocols", f"Records of protocols {', '.join(protocols)}; times may not compare."))
+    for text in data.unreadable:
+        found.append(Warn("unreadable line", text))
+    for origin, texts in (("environment", env.get("warnings")), ("run", summary.get("warnings"))):
+        found += [Warn(f"{origin} note", str(text)) for text in dict.fromkeys(texts or ())]
+    trial_notes: dict[str, int] = {}
+    for record in data.records:
+        for text in dict.fromkeys(record.warnings):
+            trial_notes[text] = trial_notes.get(text, 0) + 1
+    found += [Warn("trial note", f"{text} ({integer(n)} trials)") for text, n in sorted(trial_notes.items())]
+    return found
+
+
+def line(found: list[Warn]) -> str:
+    """The short names, each once, with counts."""
+    shorts: dict[str, int] = {}
+    for warn in found:
+        shorts[warn.short] = shorts.get(warn.short, 0) + 1
+    return ", ".join(s if n == 1 else f"{n} {s}s" for s, n in shorts.items())

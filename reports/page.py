@@ -1,0 +1,162 @@
+"""Pages: `render` for one run, `render_index` for all. Each page is one file that needs no network.
+
+A run's page lies at `<site>/<run_id>/<suite>.html` with its CSV files; `<site>/<suite>.html` and its CSV files are
+copies for the run rendered last. Suites register a builder in BUILDERS; the base template gives them all the same head,
+notices, environment and tables.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from reports import words
+from reports.data import RunData, load
+from reports.style import DARK, LIGHT
+from results.store import Run, StoreError
+
+# Suite name -> module with `TEMPLATE` and `build(data) -> (context, csv files)`.
+BUILDERS = {"scaling": "reports.scaling"}
+
+
+class ReportError(RuntimeError):
+    """A page cannot be made or written; the message is one line that names the fix."""
+
+
+def render(run: Run, site: Path) -> Path:
+    """Write the page and the CSV files of a run; returns `<site>/<suite>.html`.
+
+    Raises ReportError for a suite without a page or a place that cannot be written, StoreError for a damaged run.
+    """
+    data = load(run)
+    suite = str(data.plan.get("suite", ""))
+    if suite not in BUILDERS:
+        raise ReportError(f"no page for suite {suite!r}; there are pages for {', '.join(sorted(BUILDERS))}")
+    builder = importlib.import_module(BUILDERS[suite])
+    context, csv = builder.build(data)
+    for folder, up in ((site / run.run_id, "../"), (site, "")):
+        context["csv_prefix"] = ""
+        context["index_link"] = f"{up}index.html"
+        page = _environment().get_template(builder.TEMPLATE).render(**_shared(data), **context)
+        _write(folder, {f"{suite}.html": page, **csv})
+    return site / f"{suite}.html"
+
+
+def render_index(runs: list[Run], site: Path) -> Path:
+    """Write `index.html`: every run, newest first. A run that cannot be read keeps a row that says so."""
+    rows = sorted((_index_row(run, site) for run in runs), key=lambda r: (r["created"], r["run_id"]), reverse=True)
+    page = _environment().get_template("index.html.j2").render(
+        title="Seqbench reports", rows=rows, suites=sorted(s for s in BUILDERS if (site / f"{s}.html").exists()),
+        **_assets(tables=False),
+    )  # fmt: skip
+    _write(site, {"index.html": page})
+    return site / "index.html"
+
+
+def _index_row(run: Run, site: Path) -> dict[str, Any]:
+    row: dict[str, Any] = {"run_id": run.run_id, "created": "", "suite": "", "preset": "", "device": "", "ok": 0,
+                           "failed": 0, "link": "", "note": "", "wall": ""}  # fmt: skip
+    try:
+        plan, summary, environment = (run.read_json(f"{n}.json") for n in ("plan", "summary", "environment"))
+    except StoreError as error:
+        return {**row, "note": str(error)}
+    trials = summary.get("trials") or {}
+    suite = str(plan.get("suite", ""))
+    page = f"{run.run_id}/{suite}.html"
+    return {
+        **row, "created": str(plan.get("created", "")), "suite": suite, "preset": str(plan.get("preset", "")),
+        "device": str(environment.get("device_name") or plan.get("device", "")),
+        "ok": int(trials.get("ok", 0)), "failed": sum(int(v) for k, v in trials.items() if k != "ok"),
+        "link": page if suite and (site / page).is_file() else "",
+        "note": "" if summary.get("complete") else "incomplete",
+        "wall": words.duration(float(summary.get("wall_s") or float("nan"))),
+    }  # fmt: skip
+
+
+def _shared(data: RunData) -> dict[str, Any]:
+    """What every page of a run shows, whatever its suite."""
+    counts: dict[str, int] = {}
+    for record in data.records:
+        counts[record.status] = counts.get(record.status, 0) + 1
+    return {
+        "run_id": data.run_id,
+        "plan": data.plan,
+        "environment": [(k, v) for k, v in _environment_rows(data) if v not in (None, "", "None")],
+        "counts": counts,
+        "sections": _sections(data),
+        "protocol": ", ".join(sorted({r.protocol for r in data.records})) or "none (no record)",
+        "architectures": data.architectures,
+        **_assets(tables=True),
+    }
+
+
+def _environment_rows(data: RunData) -> list[tuple[str, Any]]:
+    env = data.environment
+
+    def size(name: str) -> str:
+        return words.memory(float(env[name])) if env.get(name) else ""
+
+    return [
+        ("device", env.get("device_name") or env.get("device") or data.plan.get("device")), ("processor", env.get("cpu")),
+        ("cores / threads used", f"{env.get('cores', '?')} / {env.get('threads', '?')}"), ("memory", size("memory_bytes")),
+        ("GPU memory", size("gpu_memory_bytes")), ("system", env.get("os")), ("Python", env.get("python")),
+        ("torch", env.get("torch")), ("CUDA", env.get("cuda")), ("driver", env.get("driver")),
+        ("number format", data.plan.get("dtype")), ("mode", data.plan.get("mode")), ("equal", data.plan.get("match")),
+        ("code", f"{env.get('git_commit') or 'unknown'}{' + uncommitted changes' if env.get('git_dirty') else ''}"),
+        ("load at start", f"{env['load_at_start']} busy cores" if env.get("load_at_start") is not None else ""),
+        ("timer resolution", words.seconds(float(env["timer_resolution_s"])) if env.get("timer_resolution_s") else ""),
+    ]  # fmt: skip
+
+
+def _sections(data: RunData) -> list[tuple[str, str, str]]:
+    """Where the time went: (section, duration, share of the wall time)."""
+    wall = float(data.summary.get("wall_s") or 0)
+    if not wall:
+        return []
+    parts = {"measured steps": data.summary.get("measured_s"), **(data.summary.get("sections") or {})}
+    rows = [(n, words.duration(float(v)), f"{100 * float(v) / wall:.0f} %") for n, v in parts.items()
+            if isinstance(v, int | float)]  # fmt: skip
+    return [*rows, ("whole run", words.duration(wall), "100 %")]
+
+
+def _environment() -> Environment:
+    made = Environment(loader=PackageLoader("reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+                       lstrip_blocks=True)  # fmt: skip
+    made.filters |= {"integer": words.integer, "safe_svg": Markup}
+    return made
+
+
+def _assets(tables: bool) -> dict[str, Any]:
+    """Styles and scripts for inlining: own ones, and the DataTables bundle that itables ships."""
+    folder = importlib.resources.files("reports") / "templates"
+    variables = "".join(f"--s{i}:light-dark({a},{b});" for i, (a, b) in enumerate(zip(LIGHT, DARK, strict=True)))
+    assets = {
+        "style": Markup(f":root{{{variables}}}\n" + (folder / "style.css").read_text(encoding="utf-8")),
+        "script": Markup((folder / "page.js").read_text(encoding="utf-8")),
+        "bundle_style": "",
+        "bundle_script": "",
+    }
+    if tables:
+        bundle = importlib.resources.files("itables") / "html"
+        script = (bundle / "dt_bundle.js").read_text(encoding="utf-8")
+        if "</script" in script.lower():
+            raise ReportError("the DataTables bundle of this itables version cannot be inlined; use itables 2.9")
+        assets["bundle_style"] = Markup((bundle / "dt_bundle.css").read_text(encoding="utf-8"))
+        assets["bundle_script"] = Markup(script)
+    return assets
+
+
+def _write(folder: Path, files: dict[str, str]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            partial = folder / f".{name}.partial"
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(folder / name)
+    except OSError as error:
+        raise ReportError(f"cannot write {folder}: {error.strerror}; choose another place for the site") from error

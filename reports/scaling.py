@@ -1,0 +1,50 @@
+"""The page of the scaling suite: puts analysis, tables, figures and words into one template."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reports import notices, tables
+from reports.data import RunData
+from reports.headline import headline
+from reports.statistics import analyse, cells_frame, crossovers_frame, fits_frame
+from reports.style import LINE_WORDS
+from reports.verdicts import SYMBOLS
+from reports.words import integer
+
+TEMPLATE = "scaling.html.j2"
+
+
+def build(data: RunData) -> tuple[dict[str, Any], dict[str, str]]:
+    """Context for the template, and CSV files by name."""
+    from reports.plots import groups  # matplotlib is slow to import; `import reports.page` stays light
+
+    analysis = analyse(data)
+    notes = notices.gather(data)
+    csv = {
+        "scaling_cells.csv": cells_frame(analysis).to_csv(index=False),
+        "scaling_fits.csv": fits_frame(analysis).to_csv(index=False),
+        "scaling_crossovers.csv": crossovers_frame(analysis).to_csv(index=False),
+    }
+    measured = any(k.kind == "cell" for k in analysis.series)
+    lengths = data.plan.get("lengths") or []
+    context = {
+        "title": "How sequence architectures scale with length",
+        "range": f"{integer(min(lengths))} to {integer(max(lengths))} tokens" if lengths else "",
+        "measured": measured,
+        "headline": headline(analysis),
+        "notes": notes,
+        "notes_line": notices.line(notes),
+        "ways": tables.ways(analysis),
+        "ways_columns": tables.WAYS_COLUMNS,
+        "groups": groups(analysis),
+        "leaderboard": tables.leaderboard(analysis),
+        "fits": tables.fits(analysis),
+        "cells": tables.cells(analysis),
+        "failures": tables.failures(analysis),
+        "matrices": tables.crossover_matrices(analysis),
+        "line_words": {f: w for f, w in LINE_WORDS.items() if any(a.family == f for a in data.architectures)},
+        "symbols": SYMBOLS,
+        "csv_names": list(csv),
+    }
+    return context, csv

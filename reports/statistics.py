@@ -1,0 +1,273 @@
+"""All statistics of a scaling run: series, fits with verdicts, crossovers and ranks, computed once for every output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from reports.bootstrap import Series, generator, series
+from reports.crossover import Crossover, crossover
+from reports.data import Architecture, Key, RunData
+from reports.fits import MIN_LENGTHS, Fit, fit_counts, fit_power, local_slopes
+from reports.ranks import Rank, rank
+from reports.verdicts import MARGINS, Verdict, judge_path, judge_time, judge_with_tail
+
+EXACT_KINDS = ("graph", "path")
+COUNTS = ("flops", "mixing_flops", "span")
+MEMORY = ("activation_memory", "peak_memory")
+COMPARED = (("forward", "time"), ("forward_backward", "time"), ("forward_backward", "activation_memory"))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A fit, what theory claims for it, and the verdict."""
+
+    key: Key
+    fit: Fit
+    theory: float | None
+    verdict: Verdict
+    note: str = ""
+    theory_text: str = ""
+
+
+@dataclass
+class Analysis:
+    """Everything that tables, plots and words are made of."""
+
+    data: RunData
+    series: dict[Key, Series] = field(default_factory=dict)
+    fits: dict[Key, Judged] = field(default_factory=dict)
+    crossovers: dict[tuple[str, str, str], list[Crossover]] = field(default_factory=dict)
+
+    def find(self, architecture: str, kind: str, regime: str, phase: str, metric: str) -> Series | None:
+        return self.series.get(Key(architecture, kind, regime, phase, metric))
+
+    def fit(self, architecture: str, kind: str, regime: str, phase: str, metric: str) -> Judged | None:
+        return self.fits.get(Key(architecture, kind, regime, phase, metric))
+
+    def by_architecture(self, kind: str, regime: str, phase: str, metric: str) -> dict[str, Series]:
+        """Series of one quantity, in registry order."""
+        found = {a.name: self.find(a.name, kind, regime, phase, metric) for a in self.data.architectures}
+        return {name: s for name, s in found.items() if s is not None}
+
+    def time_regime(self) -> str:
+        """The regime that the headline speaks of: the first with a fixed batch, else the first."""
+        names = [r["name"] for r in self.data.regimes]
+        return next((n for n in names if not self.data.fixed_tokens(n)), names[0] if names else "")
+
+    def longest_common(self, regime: str, phase: str, metric: str = "time") -> int | None:
+        """The longest length that every architecture with any result has finished."""
+        found = self.by_architecture("cell", regime, phase, metric).values()
+        common = set.intersection(*(set(s.lengths.tolist()) for s in found)) if found else set()
+        return max(common, default=None)
+
+
+def analyse(data: RunData) -> Analysis:
+    """Fit, compare and judge. A run without any ok trial gives an empty analysis."""
+    analysis = Analysis(data)
+    for key, cells in data.cells.items():
+        made = series(key, cells, exact=key.kind in EXACT_KINDS)
+        if made is not None:
+            analysis.series[key] = made
+    for architecture in data.architectures:
+        for key, one in analysis.series.items():
+            if key.architecture == architecture.name:
+                judged = _judge(analysis, architecture, key, one)
+                if judged is not None:
+                    analysis.fits[key] = judged
+    for regime in data.regimes:
+        for phase, metric in COMPARED:
+            found = analysis.by_architecture("cell", regime["name"], phase, metric)
+            pairs = [crossover(a, found[a], b, found[b]) for a, b in combinations(found, 2)]
+            if pairs:
+                analysis.crossovers[regime["name"], phase, metric] = pairs
+    return analysis
+
+
+def _judge(analysis: Analysis, architecture: Architecture, key: Key, one: Series) -> Judged | None:
+    if key.kind == "cell" and key.metric == "time":
+        return _judge_time(analysis, architecture, key, one)
+    if key.kind in ("cell", "decode") and len(set(one.values.tolist())) == 1 and not one.deviations.any():
+        constant = fit_counts(one)  # the same to the byte: exponent 0, no interval
+        theory = _memory_theory(analysis, architecture, key)
+        return Judged(key, constant, theory, *judge_with_tail(constant, theory, MARGINS["memory"]))
+    if key.kind == "cell" and key.metric in MEMORY:
+        theory = _memory_theory(analysis, architecture, key)
+        fit = fit_power(one, _rng(key), with_offset=theory != 0 and (theory is not None or not _flat(one)))
+        return Judged(key, fit, theory, *judge_with_tail(fit, theory, MARGINS["memory"]))
+    if key.kind == "graph" and key.metric in COUNTS:
+        fit = fit_counts(one)
+        theory = _count_theory(analysis, architecture, key)
+        return Judged(key, fit, theory, *judge_with_tail(fit, theory, MARGINS["count"]))
+    if key.kind == "path" and key.metric == "path_length":
+        fit = fit_counts(one) if len(set(one.values.tolist())) == 1 else fit_power(one, _rng(key))
+        number = {"constant": 0.0, "linear": 1.0}.get(architecture.path or "")
+        verdict, note = judge_path(one, architecture.path)
+        return Judged(key, fit, number, verdict, note, theory_text=architecture.path or "")
+    if key.kind == "decode" and key.metric in ("time", "state_memory"):
+        return Judged(key, fit_power(one, _rng(key), with_offset=not _flat(one)), None, "not judged")
+    return None
+
+
+def _judge_time(analysis: Analysis, architecture: Architecture, key: Key, one: Series) -> Judged:
+    theory = architecture.time_exponent
+    fixed_tokens = analysis.data.fixed_tokens(key.regime)
+    note = ""
+    if fixed_tokens and theory is not None:
+        if architecture.parallel_in_time:
+            theory -= 1
+        else:
+            theory, note = None, "sequential: time rises because steps cannot be batched away"
+    # Theory says flat: an offset and a power of zero are the same curve, so only one of them can be fitted.
+    fit = fit_power(one, _rng(key), with_offset=theory != 0)
+    work = None
+    flops = analysis.find(architecture.name, "graph", "", "forward", "flops")
+    if flops is not None and theory is not None:
+        kept = np.isin(flops.lengths, one.lengths)
+        if kept.sum() >= MIN_LENGTHS:
+            values = flops.values[kept] / (flops.lengths[kept] if fixed_tokens else 1)
+            same = Series(flops.lengths[kept], values, flops.deviations[:, kept], flops.rounds[kept], "FLOP", False)
+            work = fit_power(same, _rng(key), with_offset=theory != 0)
+    verdict, why = judge_time(fit, theory, work)
+    return Judged(key, fit, theory, verdict, note or why)
+
+
+def _flat(one: Series) -> bool:
+    """Changes by less than a quarter in all: an offset and a power cannot be told apart, so the offset is left out."""
+    return bool(one.values.max() < 1.25 * one.values.min())
+
+
+def _memory_theory(analysis: Analysis, architecture: Architecture, key: Key) -> float | None:
+    if key.metric != "activation_memory" or architecture.memory_exponent is None:
+        return None
+    # With fixed tokens the batch shrinks as 1 / T.
+    return architecture.memory_exponent - (1 if analysis.data.fixed_tokens(key.regime) else 0)
+
+
+def _count_theory(analysis: Analysis, architecture: Architecture, key: Key) -> float | None:
+    if key.metric == "span":
+        return None if architecture.parallel_in_time is None else 0.0 if architecture.parallel_in_time else 1.0
+    if key.phase != "forward":
+        return None
+    return architecture.time_exponent if key.metric == work_metric(analysis, architecture.name) else None
+
+
+def work_metric(analysis: Analysis, name: str) -> str:
+    """The count that `time_exponent` speaks of: token-to-token products, or all FLOPs where there are none."""
+    mixing = analysis.find(name, "graph", "", "forward", "mixing_flops")
+    return "mixing_flops" if mixing is not None and bool((mixing.values > 0).any()) else "flops"
+
+
+def _rng(key: Key) -> np.random.Generator:
+    return generator("fit", key.architecture, key.kind, key.regime, key.phase, key.metric)
+
+
+def ranks_at(analysis: Analysis, regime: str, phase: str, metric: str, length: int) -> dict[str, Rank]:
+    """Rank intervals of the architectures that finished a length."""
+    found = analysis.by_architecture("cell", regime, phase, metric)
+    found = {name: s for name, s in found.items() if length in s.lengths}
+    if not found:
+        return {}
+    logs = np.stack([np.log(s.values[s.at(length)]) + s.deviations[:, s.at(length)] for s in found.values()], axis=1)
+    return dict(zip(found, rank(logs), strict=True))
+
+
+def fits_frame(analysis: Analysis) -> pd.DataFrame:
+    """One row a fit; `scaling_fits.csv`."""
+    rows = []
+    for key, judged in analysis.fits.items():
+        fit = judged.fit
+        rows.append(
+            {
+                "architecture": key.architecture,
+                "regime": key.regime or "one sequence",
+                "phase": key.phase,
+                "quantity": _quantity(key),
+                "exponent": fit.exponent,
+                "low": fit.low,
+                "high": fit.high,
+                "verdict": judged.verdict,
+                "theory": judged.theory,
+                "theory_text": judged.theory_text,
+                "offset": fit.offset,
+                "coefficient": fit.coefficient,
+                "unit": analysis.series[key].unit,
+                "n_lengths": fit.n_lengths,
+                "first_length": fit.first_length,
+                "last_length": fit.last_length,
+                "local_slope_long_end": fit.local_slope,
+                "local_slope_low": fit.local_low,
+                "local_slope_high": fit.local_high,
+                "local_slopes": ";".join(f"{v:.4g}" for v in local_slopes(analysis.series[key])[0]),
+                "outlying_lengths": ";".join(map(str, fit.outliers)),
+                "method": fit.method,
+                "note": judged.note or fit.reason,
+            }
+        )
+    columns = ["architecture", "regime", "phase", "quantity", "exponent", "low", "high", "verdict", "theory"]
+    return pd.DataFrame(rows, columns=None if rows else columns)
+
+
+def _quantity(key: Key) -> str:
+    return f"decode_{key.metric}" if key.kind == "decode" else key.metric
+
+
+def crossovers_frame(analysis: Analysis) -> pd.DataFrame:
+    """One row a pair of architectures, regime, phase and quantity; `scaling_crossovers.csv`."""
+    rows = [
+        {
+            "regime": regime,
+            "phase": phase,
+            "quantity": metric,
+            "a": c.a,
+            "b": c.b,
+            "outcome": c.outcome,
+            "winner_at_long_end": c.winner,
+            "crossing_length": c.length,
+            "low": c.low,
+            "high": c.high,
+            "crossings": c.crossings,
+            "first_common_length": c.first,
+            "last_common_length": c.last,
+            "ratio_at_last": c.ratio_at_last,
+        }
+        for (regime, phase, metric), pairs in analysis.crossovers.items()
+        for c in pairs
+    ]
+    columns = ["regime", "phase", "quantity", "a", "b", "outcome", "winner_at_long_end", "crossing_length"]
+    return pd.DataFrame(rows, columns=None if rows else columns)
+
+
+def cells_frame(analysis: Analysis) -> pd.DataFrame:
+    """One row a measurement of a trial, failed trials too; samples joined with ';'; `scaling_cells.csv`.
+
+    A trial without measurements keeps one row, so that no failure is lost. `low` and `high` are a 95 % bootstrap
+    interval of the trial's median; equal to it for counts.
+    """
+    rows = []
+    for r in analysis.data.records:
+        head = {
+            "trial_id": r.trial_id, "kind": r.kind, "architecture": r.architecture, "regime": r.regime,
+            "length": r.length, "batch": r.batch, "seed": r.seed, "status": r.status, "reason": r.reason,
+            "failed_phase": r.failed_phase, "skipped": bool(r.extra.get("skipped")), "width": r.width,
+            "depth": r.depth, "parameters": r.parameters, "dtype": r.dtype, "device": r.device,
+            "load": r.extra.get("load"), "unstable": ";".join(map(str, r.extra.get("unstable") or ())),
+        }  # fmt: skip
+        for m in r.measurements:
+            samples = np.asarray(m.samples if m.samples is not None else (m.value,), dtype=float)
+            median = float(np.median(samples))
+            low = high = median
+            if len(samples) > 1:
+                rng = generator(r.trial_id, m.phase, m.metric)
+                drawn = np.median(samples[rng.integers(0, len(samples), (200, len(samples)))], axis=1)
+                low, high = (float(v) for v in np.quantile(drawn, [0.025, 0.975]))
+            rows.append(
+                {**head, "phase": m.phase, "metric": m.metric, "unit": m.unit, "better": m.better, "method": m.method,
+                 "median": median, "low": low, "high": high, "samples": ";".join(f"{v:.9g}" for v in samples)}
+            )  # fmt: skip
+        if not r.measurements:
+            rows.append({**head, "phase": r.failed_phase})
+    return pd.DataFrame(rows)

@@ -1,0 +1,301 @@
+"""Tables as plain data: a template escapes and draws them, the page's script sorts and filters them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from reports.data import FAMILIES, Architecture
+from reports.fits import RESOLVED_WIDTH
+from reports.ranks import Rank
+from reports.statistics import Analysis, Judged, ranks_at, work_metric
+from reports.verdicts import SYMBOLS
+from reports.words import bracket, count, digits, integer, memory, phase, power, quantity, rounded, seconds
+
+
+@dataclass(frozen=True)
+class Value:
+    """One cell: `text` is shown, `small` beside it, `order` is what a sort compares (text where None)."""
+
+    text: str
+    order: float | str | None = None
+    small: str = ""
+    title: str = ""
+    verdict: str = ""
+    slot: int | None = None
+    number: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """`filters` are positions of columns that get a menu; `start` presets menus, position to text."""
+
+    id: str
+    columns: list[str]
+    rows: list[list[Value]]
+    filters: list[int] = field(default_factory=list)
+    start: dict[int, str] = field(default_factory=dict)
+    sort: tuple[int, str] | None = None
+    help: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FamilyRows:
+    """A family's theory, and one row of measured values an architecture."""
+
+    family: str
+    theory: list[str]
+    rows: list[tuple[Architecture, int, list[Value]]]
+
+
+# Vaswani et al. 2017, table 1: complexity a layer, sequential operations, maximum path length.
+# n sequence length, d width, k kernel, r neighbourhood.
+THEORY = {
+    "recurrent": ["O(n · d²)", "O(n)", "O(n)"],
+    "convolution": ["O(k · n · d²)", "O(1)", "O(n / k), dilated O(logₖ n)"],
+    "attention": ["O(n² · d)", "O(1)", "O(1)"],
+    "windowed": ["O(r · n · d)", "O(1)", "O(n / r)"],
+    "other": ["as claimed", "as claimed", "as claimed"],
+}
+PATH_WORDS = {"constant": "constant", "logarithmic": "~ log n", "linear": "~ n"}
+
+
+def exponent(judged: Judged | None) -> Value:
+    """An exponent with its interval and verdict; says so where there is none."""
+    if judged is None:
+        return Value("not measured", 99.0)
+    fit = judged.fit
+    theory = judged.theory_text and PATH_WORDS.get(judged.theory_text, judged.theory_text)
+    if not theory and judged.theory is not None:
+        theory = f"{judged.theory:g}"
+    title = "; ".join(filter(None, [
+        f"theory {theory}" if theory else "", judged.note or fit.reason, f"{fit.n_lengths} lengths, "
+        f"{integer(fit.first_length)} to {integer(fit.last_length)}", f"slope of the last doubling {power(fit.local_slope)}",
+    ]))  # fmt: skip
+    if not np.isfinite(fit.exponent):
+        return Value("–", 99.0, fit.reason, title, judged.verdict)
+    if fit.high - fit.low > RESOLVED_WIDTH:
+        return Value("?", 98.0, f"between {power(fit.low)} and {power(fit.high)}", title, judged.verdict)
+    exact = power(fit.low) == power(fit.high)
+    return Value(power(fit.exponent), fit.exponent, "" if exact else bracket(fit.low, fit.high), title, judged.verdict)
+
+
+WAYS_COLUMNS = ["work (FLOPs)", "sequential operations (span)", "longest path", "activation memory", "time, training step"]
+
+
+def ways(analysis: Analysis) -> list[FamilyRows]:
+    """The four ways of processing a sequence: theory a family, measured exponents an architecture."""
+    regime = analysis.time_regime()
+    slots = {a.name: i for i, a in enumerate(analysis.data.architectures)}
+    families = []
+    for family in FAMILIES:
+        rows = []
+        for a in (a for a in analysis.data.architectures if a.family == family):
+            cells = [
+                exponent(analysis.fit(a.name, "graph", "", "forward", work_metric(analysis, a.name))),
+                exponent(analysis.fit(a.name, "graph", "", "forward", "span")),
+                exponent(analysis.fit(a.name, "path", "", "forward", "path_length")),
+                exponent(analysis.fit(a.name, "cell", regime, "forward_backward", "activation_memory")),
+                exponent(analysis.fit(a.name, "cell", regime, "forward_backward", "time")),
+            ]
+            rows.append((a, slots[a.name] % 10, cells))
+        if rows:
+            families.append(FamilyRows(family, THEORY[family], rows))
+    return families
+
+
+def _name(analysis: Analysis, name: str) -> Value:
+    slots = {a.name: i for i, a in enumerate(analysis.data.architectures)}
+    found = next((a for a in analysis.data.architectures if a.name == name), None)
+    title = " · ".join(filter(None, [found.summary, found.reference, found.source])) if found else ""
+    return Value(name or "the machine", name, title=title, slot=slots[name] % 10 if name in slots else None)
+
+
+def _number(text: str, order: float, small: str = "") -> Value:
+    return Value(text, order, small, number=True)
+
+
+def leaderboard(analysis: Analysis) -> Table:
+    """One row an architecture, regime and length; the menus start at the longest length that all finished."""
+    columns = ["architecture", "family", "regime", "length (tokens)", "rank", "training step", "against best", "forward",
+               "activation memory", "peak memory", "FLOPs a sequence", "parallelism", "parameters"]  # fmt: skip
+    rows: list[list[Value]] = []
+    for regime in analysis.data.regimes:
+        name = regime["name"]
+        steps = analysis.by_architecture("cell", name, "forward_backward", "time")
+        step_name = "forward_backward" if steps else "forward"
+        steps = steps or analysis.by_architecture("cell", name, "forward", "time")
+        for length in sorted({int(t) for s in steps.values() for t in s.lengths}):
+            ranks = ranks_at(analysis, name, step_name, "time", length)
+            best = min(float(steps[n].values[steps[n].at(length)]) for n in ranks)
+            for a in analysis.data.architectures:
+                if a.name in ranks:
+                    rows.append(_leader(analysis, a, regime, length, ranks[a.name], step_name, best))
+    first = analysis.time_regime()
+    common = analysis.longest_common(first, "forward_backward") or analysis.longest_common(first, "forward")
+    start = {2: analysis.data.regime_title(first)}
+    if common:
+        start[3] = integer(common)
+    return Table("leaderboard", columns, rows, [1, 2, 3], start, (4, "asc"), {
+        4: "95 % interval of the rank by time of a training step; a range is a tie",
+        6: "time over that of the fastest at this length",
+        11: "counted FLOPs over span of one forward pass",
+    })  # fmt: skip
+
+
+def _leader(analysis: Analysis, a: Architecture, regime: dict[str, object], length: int, rank: Rank, step_name: str,
+            best: float) -> list[Value]:  # fmt: skip
+    name = str(regime["name"])
+
+    def cell(kind: str, step: str, metric: str) -> tuple[float, float, float] | None:
+        one = analysis.find(a.name, kind, name if kind == "cell" else "", step, metric)
+        if one is None or length not in one.lengths:
+            return None
+        i = one.at(length)
+        low, high = one.interval()
+        return float(one.values[i]), float(low[i]), float(high[i])
+
+    def timing(found: tuple[float, float, float] | None) -> Value:
+        if found is None:
+            return _number("–", np.inf)
+        return _number(seconds(found[0]), found[0], f"[{seconds(found[1])}, {seconds(found[2])}]")
+
+    def plain(found: tuple[float, float, float] | None, words: str) -> Value:
+        if found is None:
+            return _number("–", np.inf)
+        return _number(memory(found[0]) if words == "B" else count(found[0], words), found[0])
+
+    step = cell("cell", step_name, "time")
+    flops, span = cell("graph", "forward", "flops"), cell("graph", "forward", "span")
+    ratio = flops[0] / span[0] if flops and span and span[0] else None
+    return [
+        _name(analysis, a.name), Value(a.family), Value(analysis.data.regime_title(name)),
+        _number(integer(length), length), _number(str(rank), rank.low + rank.high / 1000, "tie" if rank.tied else ""),
+        timing(step), _number(f"{digits(step[0] / best)}×", step[0] / best) if step else _number("–", np.inf),
+        timing(cell("cell", "forward", "time")), plain(cell("cell", "forward_backward", "activation_memory"), "B"),
+        plain(cell("cell", "forward_backward", "peak_memory"), "B"), plain(flops, "FLOP"),
+        _number(count(ratio), ratio) if ratio else _number("–", np.inf),
+        _number(integer(a.parameters), a.parameters) if a.parameters else _number("–", np.inf),
+    ]  # fmt: skip
+
+
+def cells(analysis: Analysis) -> Table:
+    """Every measured time and memory, one row an architecture, regime, phase, quantity and length."""
+    columns = ["architecture", "regime", "phase", "quantity", "length (tokens)", "batch", "median", "95 % low",
+               "95 % high", "rounds", "samples", "note"]  # fmt: skip
+    rows = []
+    for key, one in analysis.series.items():
+        if key.kind not in ("cell", "decode") or key.metric not in ("time", "activation_memory", "peak_memory",
+                                                                    "state_memory"):  # fmt: skip
+            continue
+        low, high = one.interval()
+        regime = analysis.data.regime_title(key.regime) if key.regime else "decode"
+        for i, length in enumerate(one.lengths):
+            cell = analysis.data.cells[key][int(length)]
+            drawn = sum(len(s) for s in cell.rounds)
+            rows.append([
+                _name(analysis, key.architecture), Value(regime), Value(phase(key.phase)),
+                Value(key.metric.replace("_", " ")), _number(integer(length), int(length)),
+                _number(integer(cell.batch), cell.batch), _number(quantity(one.values[i], one.unit), one.values[i]),
+                _number(quantity(low[i], one.unit), low[i]), _number(quantity(high[i], one.unit), high[i]),
+                _number(str(len(cell.rounds)), len(cell.rounds)), _number(str(drawn), drawn),
+                Value("unstable" if cell.unstable else ""),
+            ])  # fmt: skip
+    return Table("cells", columns, rows, [0, 1, 2, 3])
+
+
+def fits(analysis: Analysis) -> Table:
+    """Every fit, with what theory claims."""
+    columns = ["architecture", "regime", "phase", "quantity", "exponent", "95 % interval", "theory", "verdict",
+               "last doubling", "lengths", "why"]  # fmt: skip
+    rows = []
+    for key, judged in analysis.fits.items():
+        fit = judged.fit
+        theory = judged.theory_text or (f"{judged.theory:g}" if judged.theory is not None else "–")
+        why = judged.note or fit.reason
+        if fit.outliers:
+            why = "; ".join(filter(None, [why, "outlying at " + ", ".join(map(integer, fit.outliers))]))
+        decode = "decode " if key.kind == "decode" else ""
+        rows.append([
+            _name(analysis, key.architecture),
+            Value(analysis.data.regime_title(key.regime) if key.regime else "one sequence"), Value(phase(key.phase)),
+            Value(decode + key.metric.replace("_", " ")), _number(power(fit.exponent), _last(fit.exponent)),
+            _number(bracket(fit.low, fit.high) if np.isfinite(fit.low) else "–", _last(fit.low)),
+            _number(theory, judged.theory if judged.theory is not None else 99.0),
+            Value(judged.verdict, verdict=judged.verdict), _number(power(fit.local_slope), _last(fit.local_slope)),
+            _number(f"{fit.n_lengths}", fit.n_lengths, f"{integer(fit.first_length)}–{integer(fit.last_length)}"),
+            Value(why),
+        ])  # fmt: skip
+    return Table("fits", columns, rows, [0, 1, 2, 3, 7])
+
+
+def _last(value: float) -> float:
+    return value if np.isfinite(value) else 99.0
+
+
+def failures(analysis: Analysis) -> Table:
+    """Every trial that did not end ok."""
+    columns = ["architecture", "kind", "regime", "length (tokens)", "seed", "status", "failed in", "reason"]
+    rows = [
+        [_name(analysis, r.architecture), Value(r.kind), Value(analysis.data.regime_title(r.regime) or "–"),
+         _number(integer(r.length), r.length), _number(str(r.seed), r.seed),
+         Value(r.status + (" (not tried)" if r.extra.get("skipped") else "")), Value(phase(r.failed_phase) or "–"),
+         Value(r.reason)]
+        for r in analysis.data.records if r.status != "ok"
+    ]  # fmt: skip
+    return Table("failures", columns, rows, [0, 5])
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Who beats whom: `cells[i][j]` says from which length row i is better than column j."""
+
+    id: str
+    title: str
+    names: list[Value]
+    cells: list[list[Value]]
+    range: str
+
+
+def crossover_matrices(analysis: Analysis) -> list[Matrix]:
+    """One matrix a regime, phase and quantity."""
+    made = []
+    for (regime, step, metric), pairs in analysis.crossovers.items():
+        names = list(analysis.by_architecture("cell", regime, step, metric))
+        place = {n: i for i, n in enumerate(names)}
+        grid = [[Value("") for _ in names] for _ in names]
+        for c in pairs:
+            i, j = place[c.a], place[c.b]
+            if c.outcome == "no common lengths":
+                grid[i][j] = grid[j][i] = Value("no common length")
+            elif c.outcome == "tie":
+                grid[i][j] = grid[j][i] = Value("tie", small=f"at {integer(c.last)}")
+            else:
+                winner, loser = place[c.winner], place[c.loser]
+                span = f"{integer(c.first)} to {integer(c.last)}"
+                if c.outcome == "throughout":
+                    grid[winner][loser] = Value("always", small=f"{digits(c.ratio_at_last, 2)}× at {integer(c.last)}",
+                                                verdict="wins", title=f"no crossing between {span}")  # fmt: skip
+                    grid[loser][winner] = Value("never")
+                else:
+                    interval = f"[{_end(c.low)}; {_end(c.high)}]"
+                    note = f"; {c.crossings} changes of order, the last is given" if c.crossings > 1 else ""
+                    grid[winner][loser] = Value(f"from {rounded(c.length)}", small=interval, verdict="wins",
+                                                title=f"measured {span}{note}")  # fmt: skip
+                    grid[loser][winner] = Value(f"below {rounded(c.length)}", small=interval)
+        title = f"{metric.replace('_', ' ').capitalize()}, {phase(step)}, {analysis.data.regime_title(regime)}"
+        lengths = [t for c in pairs for t in (c.first, c.last) if t]
+        span = f"{integer(min(lengths))} to {integer(max(lengths))} tokens" if lengths else "no common lengths"
+        made.append(Matrix(f"matrix-{regime}-{step}-{metric}", title, [_name(analysis, n) for n in names], grid, span))
+    return made
+
+
+def _end(value: float) -> str:
+    return "shortest" if value <= 0 else "beyond" if np.isinf(value) else rounded(value)
+
+
+def verdict_counts(analysis: Analysis) -> dict[str, int]:
+    """How many claims of theory agree, disagree and are not resolved."""
+    found = [j.verdict for j in analysis.fits.values()]
+    return {v: found.count(v) for v in SYMBOLS if v != "not judged"}  # type: ignore[arg-type]
