@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -34,6 +35,7 @@ class Series:
         """(R, n) bootstrap replicates of the values."""
         return self.values * np.exp(self.deviations)
 
+    @cached_property
     def interval(self) -> tuple[np.ndarray, np.ndarray]:
         """Low and high of each length, (n,) each, at LEVEL."""
         return quantiles(self.replicates)

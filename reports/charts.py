@@ -7,23 +7,24 @@ import io
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from reports.style import GRID, MUTED, TEXT, Look, to_variables
-from reports.words import integer, power
+from reports.words import integer, power, short
 
-_WIDTH, _HEIGHT = 390.0, 268.0  # points; a page shows about 520 CSS pixels, a phone 350
-_LEFT, _BOTTOM, _TOP = 56.0, 40.0, 12.0
+_WIDTH, _HEIGHT = 366.0, 262.0  # points; a page shows about 520 CSS pixels, a phone 350
+_LEFT, _BOTTOM, _TOP = 64.0, 40.0, 12.0
 _LONGEST_LABEL = 20
 _RC = {
     "svg.fonttype": "none",  # text stays text: small, selectable, and in the page's font
+    "svg.hashsalt": "seqbench",  # the same run gives the same page
     "text.parse_math": False,  # names come from plug-ins; a dollar sign is a dollar sign
     "font.family": "DejaVu Sans",  # comes with matplotlib; the page replaces it by its own
     "font.size": 9,
@@ -88,12 +89,7 @@ class Scale:
     reference: float | None = None
     reference_label: str = ""
     linear: bool = False
-    ticks: tuple[float, ...] = field(default=())
-
-
-def short(name: str, longest: int = _LONGEST_LABEL) -> str:
-    name = " ".join(name.split())
-    return name if len(name) <= longest else name[: longest - 1] + "…"
+    binary: bool = False  # bytes: ticks at powers of two
 
 
 @contextmanager
@@ -104,7 +100,7 @@ def _drawing() -> Iterator[None]:
 
 def line_chart(identity: str, title: str, lines: list[Line], scale: Scale, caption: str) -> Plot:
     """Curves against sequence length, both axes logarithmic, each named at its right end."""
-    labels = [short(line.name) + (f" ✕ {line.stop}" if line.stop else "") for line in lines]
+    labels = [short(line.name, _LONGEST_LABEL) + (f" ✕ {line.stop}" if line.stop else "") for line in lines]
     margin = min(170.0, 20 + 4.6 * max((len(label) for label in labels), default=8))
     with _drawing():
         figure = Figure(figsize=(_WIDTH / 72, _HEIGHT / 72))
@@ -142,7 +138,7 @@ def _curve(axes: Axes, line: Line) -> None:
     color = line.look.color
     axes.plot(line.x, line.y, color=color, ls=line.look.line, lw=1.5, marker=line.look.marker, ms=4.2, mew=0)
     if line.low is not None and line.high is not None and bool((line.high > 1.02 * line.low).any()):
-        axes.fill_between(line.x, line.low, line.high, color=color, alpha=0.18, lw=0)
+        axes.fill_between(line.x, line.low, line.high, color=color, alpha=0.13, lw=0)
     if line.stop:
         axes.plot(line.x[-1:], line.y[-1:], color=color, marker="x", ms=8.5, mew=2, ls="")
 
@@ -163,19 +159,29 @@ def _value_axis(axes: Axes, lines: list[Line], scale: Scale) -> None:
     values = np.concatenate([line.y for line in lines])
     if scale.reference is not None:
         values = np.append(values, scale.reference)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: scale.tick(y)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: _trim(scale.tick(y))))
     if scale.linear:
         axes.set_ylim(0, float(values.max()) * 1.12)
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         return
     low, high = float(values.min()), float(values.max())
     axes.set_ylim(low / 1.3, high * 1.3)
     decades = np.log10(high * 1.3 / (low / 1.3))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    if scale.binary:
+        bits = np.arange(np.ceil(np.log2(low / 1.3)), np.log2(high * 1.3))
+        axes.yaxis.set_major_locator(FixedLocator(2.0 ** bits[bits % max(1, round(len(bits) / 7)) == 0]))
+        return
     subs = (1.0,) if decades > 2.2 else (1.0, 3.0) if decades > 1.2 else (1.0, 2.0, 5.0)
     if decades < 0.6:
         subs = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
     axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=8 if decades > 2.2 else 20))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _trim(text: str) -> str:
+    """A tick as short as can be: 1 ms, not 1.00 ms."""
+    return re.sub(r"\.0+(?=\D|$)|(\.\d*?[1-9])0+(?=\D|$)", r"\1", text)
 
 
 def _name_ends(axes: Axes, lines: list[Line], labels: list[str]) -> None:
@@ -187,7 +193,7 @@ def _name_ends(axes: Axes, lines: list[Line], labels: list[str]) -> None:
         float(to_axes.transform(axes.transData.transform((line.x[-1], line.y[-1])))[1]) * height for line in lines
     ]
     gap = min(10.5, (height + 16) / max(1, len(lines)))
-    placed = spread(wanted, gap, -6.0, height + 10.0)
+    placed = spread(wanted, gap, -26.0, height + 6.0)
     for line, label, y_from, y_to in zip(lines, labels, wanted, placed, strict=True):
         x_end = float(to_axes.transform(axes.transData.transform((line.x[-1], line.y[-1])))[0])
         axes.plot([x_end, 1.0, 1.035], [y_from / height, y_from / height, y_to / height], color=line.look.color,
@@ -226,7 +232,7 @@ def spread(wanted: list[float], gap: float, low: float, high: float) -> list[flo
 
 def _describe(title: str, lines: list[Line], scale: Scale) -> str:
     parts = [
-        f"{short(line.name, 40)} goes from {scale.tick(float(line.y[0]))} at {integer(line.x[0])} to "
+        f"{short(line.name)} goes from {scale.tick(float(line.y[0]))} at {integer(line.x[0])} to "
         f"{scale.tick(float(line.y[-1]))} at {integer(line.x[-1])} tokens"
         + (f", where it stops ({line.stop})" if line.stop else "")
         for line in lines
@@ -238,7 +244,7 @@ def forest_chart(identity: str, title: str, points: list[Point], caption: str) -
     """Measured exponents with 95 % intervals, one architecture a row, theory as a hollow diamond."""
     row = 16.0
     height = 50 + row * len(points)
-    left = 14 + 4.7 * max(len(short(p.name)) for p in points)
+    left = 14 + 4.7 * max(len(short(p.name, _LONGEST_LABEL)) for p in points)
     with _drawing():
         figure = Figure(figsize=(_WIDTH / 72, height / 72))
         axes = _axes(figure, left, 76.0, 34.0)
@@ -256,11 +262,11 @@ def forest_chart(identity: str, title: str, points: list[Point], caption: str) -
                           solid_capstyle="butt")  # fmt: skip
                 axes.plot([p.exponent], [y], color=p.look.color, marker=p.look.marker, ms=4.6, mew=0, ls="")
             axes.text(1.02, y, p.verdict, transform=axes.get_yaxis_transform(), va="center", fontsize=8, color=TEXT)
-        axes.set_yticks(range(len(points)), [short(p.name) for p in points])
+        axes.set_yticks(range(len(points)), [short(p.name, _LONGEST_LABEL) for p in points])
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel("exponent p in T^p")
         parts = [
-            f"{short(p.name, 40)} {power(p.exponent)} [{power(p.low)}, {power(p.high)}]"
+            f"{short(p.name)} {power(p.exponent)} [{power(p.low)}, {power(p.high)}]"
             + (f", theory {p.theory:g}" if p.theory is not None else "")
             + f", {p.verdict.split(' ', 1)[-1]}"
             for p in points

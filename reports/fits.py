@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit  # scipy.stats takes a second to import
 
 from reports.bootstrap import Series, quantiles
 
@@ -27,7 +27,7 @@ P_LOW, P_HIGH = -0.5, 3.5
 _COARSE, _FINE = 0.1, 0.01
 _HUBER = 1.345
 _FLOOR = 0.003  # relative noise below this is not worth weighting by
-_ITERATIONS = 4
+_ITERATIONS = 5
 RESOLVED_WIDTH = 1.0  # an interval wider than this says nothing about growth
 
 
@@ -129,8 +129,14 @@ def _solve(
         else:
             b = sv / svv
             a = np.zeros_like(b)
-        error = np.abs(np.log(np.maximum(a[..., None] * u + b[..., None] * v, 1e-300))) / scale
-        w = np.minimum(1.0, _HUBER / np.maximum(error, 1e-12))
+        ratio = np.maximum(a[..., None] * u + b[..., None] * v, 1e-12)  # curve over measured
+        signed = np.log(ratio)
+        error = np.abs(signed) / scale
+        # Huber's weight, times what turns least squares of (ratio - 1) into least squares of log(ratio): without it a
+        # cell that is too low would pull harder than one that is too high.
+        gap = ratio * (ratio - 1)
+        log_weight = np.where(np.abs(signed) > 1e-6, signed / np.where(np.abs(gap) > 1e-9, gap, 1.0), 1.0)
+        w = np.minimum(1.0, _HUBER / np.maximum(error, 1e-12)) * np.clip(log_weight, 0.02, 20.0)
     loss = np.where(error <= _HUBER, 0.5 * error**2, _HUBER * (error - 0.5 * _HUBER)).sum(-1)
     return loss, a, b
 
@@ -172,7 +178,7 @@ def fit_power(series: Series, rng: np.random.Generator, with_offset: bool = True
     misfit = float(np.sqrt((clipped**2).sum() / freedom))
     # What the cells' own noise explains is resampled in the cells; only the rest is misfit of the curve.
     share = np.sqrt(max(0.0, 1.0 - float((noise**2).mean()) / misfit**2)) if misfit > 0 else 0.0
-    widen = min(3.0, float(student.ppf(0.975, freedom)) / 1.96)
+    widen = min(3.0, float(stdtrit(freedom, 0.975)) / 1.96)
     shape = series.deviations.shape
     drawn = clipped[rng.integers(0, n, shape)] * rng.choice([-1.0, 1.0], shape) * np.sqrt(n / freedom)
     replicas = curve * np.exp(series.deviations + share * widen * drawn)

@@ -9,7 +9,8 @@ import numpy as np
 from reports.crossover import Crossover
 from reports.statistics import Analysis, ranks_at
 from reports.tables import verdict_counts
-from reports.words import digits, integer, memory, names, phase, rounded, seconds
+from reports.words import digits, integer, memory, phase, rounded, seconds, short
+from reports.words import names as joined
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ def _fastest(analysis: Analysis, regime: str, step: str) -> tuple[str, str, str]
     slowest = max(times, key=lambda n: times[n])
     detail = f"{seconds(times[first[0]])} a pass ({phase(step)}, {analysis.data.regime_title(regime)})"
     if len(times) > 1 and slowest not in first:
-        detail += f"; the slowest, {slowest}, takes {digits(times[slowest] / times[first[0]], 2)} times as long"
-    who = names(first[:3]) + (f" and {len(first) - 3} more" if len(first) > 3 else "")
+        detail += f"; the slowest, {short(slowest)}, takes {digits(times[slowest] / times[first[0]], 2)} times as long"
+    who = joined([short(n) for n in first[:3]]) + (f" and {len(first) - 3} more" if len(first) > 3 else "")
     common = "the longest length that all finished" if len(times) > 1 else "the longest length"
     tie = " (tied)" if len(first) > 1 else ""
     return who, f"fastest at {integer(length)} tokens, {common}{tie}", detail
@@ -72,38 +73,42 @@ def _doubling(analysis: Analysis, regime: str, step: str) -> tuple[str, str, str
     if low == high:
         return f"× {factors[low]:.1f}", "time for twice the length", low
     return (f"× {factors[low]:.1f} to × {factors[high]:.1f}", "time for twice the length, at the long end",
-            f"least: {low}; most: {high}")  # fmt: skip
+            f"least: {short(low)}; most: {short(high)}")  # fmt: skip
+
+
+def _representatives(analysis: Analysis, regime: str, step: str) -> dict[str, str]:
+    """Of each family the architecture that went furthest, and of those the fastest there."""
+    found = analysis.by_architecture("cell", regime, step, "time")
+    best: dict[str, tuple[float, float, str]] = {}
+    for a in analysis.data.architectures:
+        if a.name in found:
+            one = found[a.name]
+            entry = (-float(one.lengths[-1]), float(one.values[-1]), a.name)
+            best[a.family] = min(best.get(a.family, entry), entry)
+    return {family: name for family, (_, _, name) in best.items()}
 
 
 def _notable(analysis: Analysis, regime: str, step: str) -> list[Crossover]:
-    """Crossings between families, the clearest change of growth first."""
-    family = {a.name: a.family for a in analysis.data.architectures}
-    growth = {n: j.fit.exponent for n in family if (j := analysis.fit(n, "cell", regime, step, "time")) is not None}
+    """Single, well-resolved crossings between the families' representatives, the largest change of growth first."""
+    chosen = set(_representatives(analysis, regime, step).values())
+    growth = {n: j.fit.exponent for n in chosen if (j := analysis.fit(n, "cell", regime, step, "time")) is not None}
     found = [
         c for c in analysis.crossovers.get((regime, step, "time"), [])
-        if c.outcome == "crosses" and family[c.a] != family[c.b] and 0 < c.low and np.isfinite(c.high)
-        and c.crossings == 1
+        if c.outcome == "crosses" and c.crossings == 1 and {c.a, c.b} <= chosen and 0 < c.low and np.isfinite(c.high)
     ]  # fmt: skip
 
     def gain(c: Crossover) -> float:
         difference = growth.get(c.loser, np.nan) - growth.get(c.winner, np.nan)
         return float(difference) if np.isfinite(difference) else 0.0
 
-    # Of one loser, the earliest crossing says most: from there on something else is faster.
-    found.sort(key=lambda c: (-round(gain(c), 1), c.length))
-    seen: set[tuple[str, str]] = set()
-    kept = []
-    for c in found:
-        pair = (family[c.winner], family[c.loser])
-        if pair not in seen:
-            seen.add(pair)
-            kept.append(c)
-    return kept
+    return sorted(found, key=lambda c: (-round(gain(c), 1), c.length))
 
 
 def crossing_words(c: Crossover) -> str:
     """One crossover as a sentence without a full stop."""
-    return f"{c.winner} beats {c.loser} from T = {rounded(c.length)} [{rounded(c.low)}; {rounded(c.high)}]"
+    return (
+        f"{short(c.winner)} beats {short(c.loser)} from T = {rounded(c.length)} [{rounded(c.low)}; {rounded(c.high)}]"
+    )
 
 
 def _crossing(analysis: Analysis, regime: str, step: str) -> tuple[str, str, str] | None:
@@ -111,7 +116,7 @@ def _crossing(analysis: Analysis, regime: str, step: str) -> tuple[str, str, str
     if not found:
         return None
     c = found[0]
-    return (f"T ≈ {rounded(c.length)}", f"from there on {c.winner} is faster than {c.loser}",
+    return (f"T ≈ {rounded(c.length)}", f"from there on {short(c.winner)} is faster than {short(c.loser)}",
             f"95 % interval [{rounded(c.low)}; {rounded(c.high)}] tokens, {phase(step)}, on this machine")  # fmt: skip
 
 
@@ -126,9 +131,13 @@ def _leanest(analysis: Analysis, regime: str) -> tuple[str, str, str] | None:
     if held[high] < 1.01 * held[low]:
         return memory(held[low]), f"of activations at {integer(length)} tokens, the same for all", ""
     who = [n for n in held if held[n] < 1.01 * held[low]]
-    few = names(who) if len(who) <= 3 else f"{names(who[:2], 'or')} ({len(who)} are equal)"
+    few = (
+        joined([short(n) for n in who])
+        if len(who) <= 3
+        else f"{joined([short(n) for n in who[:2]], 'or')} ({len(who)} are equal)"
+    )
     return (f"{memory(held[low])} to {memory(held[high])}", f"of activations kept for training at {integer(length)} tokens",
-            f"least: {few}; most: {high}")  # fmt: skip
+            f"least: {few}; most: {short(high)}")  # fmt: skip
 
 
 def _growth(analysis: Analysis, regime: str, step: str) -> str:
@@ -139,16 +148,16 @@ def _growth(analysis: Analysis, regime: str, step: str) -> str:
             continue
         f = judged.fit
         if f.low <= 1.15 and f.high >= 0.85 and f.high - f.low < 0.6:
-            kinds.setdefault("in proportion to the length", []).append(a.name)
+            kinds.setdefault("in proportion to the length", []).append(short(a.name))
         elif f.low <= 2.15 and f.high >= 1.85 and f.high - f.low < 0.6:
-            kinds.setdefault("with the square of the length", []).append(a.name)
+            kinds.setdefault("with the square of the length", []).append(short(a.name))
         elif f.exponent > 1.15:
-            kinds.setdefault("faster than the length", []).append(f"{a.name} (T^{f.exponent:.2f})")
+            kinds.setdefault("faster than the length", []).append(f"{short(a.name)} (T^{f.exponent:.2f})")
         else:
-            kinds.setdefault("slower than the length", []).append(f"{a.name} (T^{f.exponent:.2f})")
+            kinds.setdefault("slower than the length", []).append(f"{short(a.name)} (T^{f.exponent:.2f})")
     if not kinds:
         return ""
-    parts = [f"{how} for {names(who)}" for how, who in kinds.items()]
+    parts = [f"{how} for {joined(who)}" for how, who in kinds.items()]
     return f"Time of a pass ({phase(step)}) grows {'; '.join(parts)}."
 
 
@@ -162,8 +171,8 @@ def _stopped(analysis: Analysis, regime: str) -> str:
     if not stops:
         lengths = analysis.data.plan.get("lengths") or []
         return f"Every architecture finished every length up to {integer(max(lengths))} tokens." if lengths else ""
-    parts = [f"{s.architecture} at {integer(s.length)} tokens ({s.words})" for s in stops]
-    return f"Stopped early: {names(parts)}."
+    parts = [f"{short(s.architecture)} at {integer(s.length)} tokens ({s.words})" for s in stops]
+    return f"Stopped early: {joined(parts)}."
 
 
 def _verdicts(analysis: Analysis) -> str:
@@ -171,8 +180,8 @@ def _verdicts(analysis: Analysis) -> str:
     total = sum(counts.values())
     if not total:
         return ""
-    against = sorted({f"{k.architecture} ({k.metric.replace('_', ' ')})" for k, j in analysis.fits.items()
+    against = sorted({f"{short(k.architecture)} ({k.metric.replace('_', ' ')})" for k, j in analysis.fits.items()
                       if j.verdict == "disagrees"})  # fmt: skip
-    more = f": {names(against[:4])}{' and others' if len(against) > 4 else ''}" if against else ""
+    more = f": {joined(against[:4])}{' and others' if len(against) > 4 else ''}" if against else ""
     return (f"Of {total} claims of theory, {counts['agrees']} agree with what was measured, {counts['disagrees']} "
             f"disagree{more}, and {counts['not resolved']} are not resolved by this run.")  # fmt: skip

@@ -28,11 +28,17 @@ def gather(data: RunData) -> list[Warn]:
         share = f"{integer(done)} of {integer(expected)} trials" if expected else f"{integer(done)} trials"
         found.append(Warn("incomplete run", f"The run did not end by itself; it holds {share}."))
     elif expected and done < expected:
-        found.append(Warn("missing trials", f"{integer(expected - done)} of {integer(expected)} trials left no record."))
+        found.append(
+            Warn("missing trials", f"{integer(expected - done)} of {integer(expected)} trials left no record.")
+        )
     if env.get("debug_build"):
         found.append(Warn("debug build", "torch is a debug build; times say little."))
     if env.get("git_dirty") or any(r.git_dirty for r in data.records):
-        found.append(Warn("uncommitted changes", "The code had changes that no commit holds; the run cannot be repeated exactly."))
+        found.append(
+            Warn(
+                "uncommitted changes", "The code had changes that no commit holds; the run cannot be repeated exactly."
+            )
+        )
     unstable = [(r.architecture, r.regime, r.length, r.seed) for r in data.records if r.extra.get("unstable")]
     if unstable:
         places = ", ".join(f"{a} {regime} {integer(t)} (seed {s})" for a, regime, t, s in unstable[:12])

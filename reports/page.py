@@ -39,11 +39,9 @@ def render(run: Run, site: Path) -> Path:
         raise ReportError(f"no page for suite {suite!r}; there are pages for {', '.join(sorted(BUILDERS))}")
     builder = importlib.import_module(BUILDERS[suite])
     context, csv = builder.build(data)
-    for folder, up in ((site / run.run_id, "../"), (site, "")):
-        context["csv_prefix"] = ""
-        context["index_link"] = f"{up}index.html"
-        page = _environment().get_template(builder.TEMPLATE).render(**_shared(data), **context)
-        _write(folder, {f"{suite}.html": page, **csv})
+    page = _environment().get_template(builder.TEMPLATE).render(**_shared(data), **context)
+    _write(site / run.run_id, {f"{suite}.html": page, **csv})
+    _write(site, {f"{suite}.html": page.replace('href="../index.html"', 'href="index.html"'), **csv})
     return site / f"{suite}.html"
 
 
@@ -127,7 +125,7 @@ def _sections(data: RunData) -> list[tuple[str, str, str]]:
 def _environment() -> Environment:
     made = Environment(loader=PackageLoader("reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
                        lstrip_blocks=True)  # fmt: skip
-    made.filters |= {"integer": words.integer, "safe_svg": Markup}
+    made.filters |= {"integer": words.integer, "short": words.short, "safe_svg": Markup}
     return made
 
 

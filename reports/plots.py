@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from reports.bootstrap import Series
-from reports.charts import Line, Plot, Point, Scale, forest_chart, line_chart, short
+from reports.charts import Line, Plot, Point, Scale, forest_chart, line_chart
 from reports.data import Stop
 from reports.statistics import Analysis, work_metric
 from reports.style import looks
 from reports.verdicts import SYMBOLS
-from reports.words import count, digits, integer, memory, names, phase, seconds
+from reports.words import count, digits, integer, memory, names, phase, seconds, short
 
 _SHORT_STOPS = {"oom": "memory", "timeout": "time", "nan": "NaN", "unsupported": "unsupported", "error": "error"}
 
@@ -23,6 +23,7 @@ class Group:
     """Figures that answer one question."""
 
     id: str
+    nav: str
     title: str
     lead: str
     plots: list[Plot]
@@ -42,7 +43,7 @@ def _lines(analysis: Analysis, found: dict[str, Series], stops: list[Stop] | Non
     for name, one in found.items():
         kept = one.values > 0
         if kept.any():
-            low, high = one.interval()
+            low, high = one.interval
             made.append(Line(name, look[name], one.lengths[kept], one.values[kept], low[kept], high[kept],
                              why.get(name, "")))  # fmt: skip
     return made
@@ -60,7 +61,7 @@ def stop_words(stops: list[Stop]) -> str:
     """One sentence that says what the crosses mean; empty where nothing stopped."""
     if not stops:
         return ""
-    parts = [f"{short(s.architecture, 40)} at {integer(s.length)} ({s.words})" for s in stops]
+    parts = [f"{short(s.architecture)} at {integer(s.length)} ({s.words})" for s in stops]
     return f"✕ marks the longest length that finished; the next one failed: {names(parts)}."
 
 
@@ -73,14 +74,14 @@ def _time(analysis: Analysis) -> Group:
         for step in ("forward", "forward_backward"):
             lines = _lines(analysis, analysis.by_architecture("cell", name, step, "time"), _stops(analysis, name))
             caption = (
-                "Lower is faster. On these axes a power of T is a straight line: time that doubles with each doubling "
-                "of the length rises by one factor of 2 a step, quadratic time by two. Flat left ends are fixed cost "
-                "(launches), not arithmetic. " + stop_words(_stops(analysis, name))
+                "Lower is faster. On these axes T^p is a straight line, and the steeper it is the larger is p: twice the "
+                "length takes twice the time at p = 1, four times at p = 2. Flat left ends are fixed cost (launches), "
+                "not arithmetic. " + stop_words(_stops(analysis, name))
             )
             title = f"Time, {phase(step)}, {analysis.data.regime_title(name)}"
             plots += _chart(f"time-{name}-{step}", title, lines, Scale("time", seconds), caption)
     lead = "How long one pass takes as the sequence grows. Points are medians, bands 95 % intervals."
-    return Group("time", "Time against length", lead, plots)
+    return Group("time", "Time", "Time against length", lead, plots)
 
 
 def _parallel(analysis: Analysis) -> Group:
@@ -103,7 +104,7 @@ def _parallel(analysis: Analysis) -> Group:
     ratio = {n: _ratio(flops[n], spans[n], "FLOP") for n in flops if n in spans}
     plots += _chart(
         "parallelism", "Parallelism: work over span", _lines(analysis, {n: r for n, r in ratio.items() if r}),
-        Scale("FLOP / operation in a row", lambda v: count(v)),
+        Scale("FLOPs per step of the chain", lambda v: count(v)),
         "How much work could run at the same time, on a machine without limits: counted FLOPs of one forward pass over "
         "the longest chain of dependent operations. Higher is more parallel.",
     )  # fmt: skip
@@ -111,9 +112,11 @@ def _parallel(analysis: Analysis) -> Group:
         "span", "Span: operations that must wait for each other", _lines(analysis, spans),
         Scale("span (operations)", lambda v: count(v)),
         "The longest chain of dependent operations in one forward pass, counted on the unfused graph. Flat: the chain "
-        "does not grow with the sequence. Rising by a factor of 2 a doubling: one step after the other.",
+        "does not grow with the sequence. Twice as long for twice the length: one step after the other.",
     )  # fmt: skip
-    return Group("parallelism", "Parallelism", "Can a longer sequence be spread over the machine?", plots)
+    return Group(
+        "parallelism", "Parallelism", "Parallelism", "Can a longer sequence be spread over the machine?", plots
+    )
 
 
 def _ratio(top: Series, bottom: Series, unit: str, factor: Callable[[int], float] = lambda _: 1.0) -> Series | None:
@@ -141,8 +144,8 @@ def _memory(analysis: Analysis) -> Group:
                            _stops(analysis, name))  # fmt: skip
             caption = f"{why} Lower is leaner. {stop_words(_stops(analysis, name))}"
             plots += _chart(f"{metric}-{name}", f"{title}, {analysis.data.regime_title(name)}", lines,
-                            Scale("memory", memory), caption)  # fmt: skip
-    return Group("memory", "Memory against length", "What a training step must keep.", plots)
+                            Scale("memory", memory, binary=True), caption)  # fmt: skip
+    return Group("memory", "Memory", "Memory against length", "What a training step must keep.", plots)
 
 
 def _forest(analysis: Analysis) -> Group:
@@ -173,7 +176,7 @@ def _forest(analysis: Analysis) -> Group:
                 caption += " Token-to-token products where the architecture has any, else all FLOPs."
             plots.append(forest_chart(f"forest-{len(plots)}", f"Exponent of {title[0].lower()}{title[1:]}", points,
                                       caption))  # fmt: skip
-    return Group("exponents", "Measured exponents against theory", "How each cost grows: cost ~ T^p.", plots)
+    return Group("exponents", "Fits", "Measured exponents against theory", "How each cost grows: cost ~ T^p.", plots)
 
 
 def _machine(analysis: Analysis) -> Group:
@@ -209,7 +212,7 @@ def _machine(analysis: Analysis) -> Group:
             Scale("speed-up", lambda v: f"{v:.1f}×", 1.0, "no gain", linear=True),
             "Forward time with one thread over forward time with all. 1.0× means that more cores do not help.",
         )  # fmt: skip
-    return Group("machine", "Use of the machine", "What this machine makes of it.", plots)
+    return Group("machine", "Machine", "Use of the machine", "What this machine makes of it.", plots)
 
 
 def _decode(analysis: Analysis) -> Group:
@@ -220,8 +223,8 @@ def _decode(analysis: Analysis) -> Group:
         "what came before.",
     ) + _chart(
         "decode-state", "Decoding: size of the state",
-        _lines(analysis, analysis.by_architecture("decode", "", "decode", "state_memory")), Scale("state", memory),
+        _lines(analysis, analysis.by_architecture("decode", "", "decode", "state_memory")), Scale("state", memory, binary=True),
         "What must be kept to go on after a context of the given length: a fixed state, or keys and values of all "
         "tokens.",
     )  # fmt: skip
-    return Group("decode", "Decoding one token at a time", "The cost of generating text.", plots)
+    return Group("decode", "Decoding", "Decoding one token at a time", "The cost of generating text.", plots)

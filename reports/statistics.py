@@ -124,8 +124,14 @@ def _judge_time(analysis: Analysis, architecture: Architecture, key: Key, one: S
     # Theory says flat: an offset and a power of zero are the same curve, so only one of them can be fitted.
     fit = fit_power(one, _rng(key), with_offset=theory != 0)
     work = None
+    metric = work_metric(analysis, architecture.name)
+    counted = analysis.find(architecture.name, "graph", "", "forward", metric)
+    # Counts that contradict the claim are no reason to wait for longer sequences.
+    believed = counted is None or (
+        judge_with_tail(fit_counts(counted), architecture.time_exponent, MARGINS["count"])[0] != "disagrees"
+    )
     flops = analysis.find(architecture.name, "graph", "", "forward", "flops")
-    if flops is not None and theory is not None:
+    if flops is not None and theory is not None and believed:
         kept = np.isin(flops.lengths, one.lengths)
         if kept.sum() >= MIN_LENGTHS:
             values = flops.values[kept] / (flops.lengths[kept] if fixed_tokens else 1)

@@ -10,8 +10,11 @@ from reports.data import FAMILIES, Architecture
 from reports.fits import RESOLVED_WIDTH
 from reports.ranks import Rank
 from reports.statistics import Analysis, Judged, ranks_at, work_metric
-from reports.verdicts import SYMBOLS
-from reports.words import bracket, count, digits, integer, memory, phase, power, quantity, rounded, seconds
+from reports.verdicts import SYMBOLS, shape_errors
+from reports.words import bracket, count, digits, integer, memory, phase, power, quantity, rounded, seconds, short
+
+
+LAST = 1e300  # sorts after every number; an infinity would turn a column of numbers into text
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Value:
     verdict: str = ""
     slot: int | None = None
     number: bool = False
+    claim: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,11 +81,36 @@ def exponent(judged: Judged | None) -> Value:
         return Value("–", 99.0, fit.reason, title, judged.verdict)
     if fit.high - fit.low > RESOLVED_WIDTH:
         return Value("?", 98.0, f"between {power(fit.low)} and {power(fit.high)}", title, judged.verdict)
+    claim = f"theory {theory}" if theory else ""
     exact = power(fit.low) == power(fit.high)
-    return Value(power(fit.exponent), fit.exponent, "" if exact else bracket(fit.low, fit.high), title, judged.verdict)
+    small = "" if exact else bracket(fit.low, fit.high)
+    return Value(power(fit.exponent), fit.exponent, small, title, judged.verdict, claim=claim)
 
 
-WAYS_COLUMNS = ["work (FLOPs)", "sequential operations (span)", "longest path", "activation memory", "time, training step"]
+def longest_path(analysis: Analysis, name: str) -> Value:
+    """The shape of the longest path and how far it goes; an exponent of a few short lengths would say little."""
+    judged, one = (
+        analysis.fit(name, "path", "", "forward", "path_length"),
+        analysis.find(name, "path", "", "forward", "path_length"),
+    )
+    if judged is None or one is None or not np.isfinite(judged.fit.exponent):
+        return exponent(judged)
+    errors = shape_errors(one)
+    best = min(errors, key=lambda shape: (errors[shape], list(errors).index(shape)))
+    first, last = one.values[0], one.values[-1]
+    small = f"{count(first)} ops" if first == last else f"{count(first)} to {count(last)} ops"
+    title = f"{integer(one.lengths[0])} to {integer(one.lengths[-1])} tokens; {judged.note}"
+    claim = f"theory {PATH_WORDS[judged.theory_text]}" if judged.theory_text in PATH_WORDS else ""
+    return Value(PATH_WORDS[best], judged.fit.exponent, small, title, judged.verdict, claim=claim)
+
+
+WAYS_COLUMNS = [
+    "work (FLOPs)",
+    "sequential operations (span)",
+    "longest path",
+    "activation memory",
+    "time, training step",
+]
 
 
 def ways(analysis: Analysis) -> list[FamilyRows]:
@@ -95,7 +124,7 @@ def ways(analysis: Analysis) -> list[FamilyRows]:
             cells = [
                 exponent(analysis.fit(a.name, "graph", "", "forward", work_metric(analysis, a.name))),
                 exponent(analysis.fit(a.name, "graph", "", "forward", "span")),
-                exponent(analysis.fit(a.name, "path", "", "forward", "path_length")),
+                longest_path(analysis, a.name),
                 exponent(analysis.fit(a.name, "cell", regime, "forward_backward", "activation_memory")),
                 exponent(analysis.fit(a.name, "cell", regime, "forward_backward", "time")),
             ]
@@ -108,8 +137,8 @@ def ways(analysis: Analysis) -> list[FamilyRows]:
 def _name(analysis: Analysis, name: str) -> Value:
     slots = {a.name: i for i, a in enumerate(analysis.data.architectures)}
     found = next((a for a in analysis.data.architectures if a.name == name), None)
-    title = " · ".join(filter(None, [found.summary, found.reference, found.source])) if found else ""
-    return Value(name or "the machine", name, title=title, slot=slots[name] % 10 if name in slots else None)
+    title = " · ".join(filter(None, [name, found.summary, found.reference, found.source])) if found else ""
+    return Value(short(name) or "the machine", name, title=title, slot=slots[name] % 10 if name in slots else None)
 
 
 def _number(text: str, order: float, small: str = "") -> Value:
@@ -121,6 +150,7 @@ def leaderboard(analysis: Analysis) -> Table:
     columns = ["architecture", "family", "regime", "length (tokens)", "rank", "training step", "against best", "forward",
                "activation memory", "peak memory", "FLOPs a sequence", "parallelism", "parameters"]  # fmt: skip
     rows: list[list[Value]] = []
+    stops = {(s.architecture, s.regime): s for s in analysis.data.stops}
     for regime in analysis.data.regimes:
         name = regime["name"]
         steps = analysis.by_architecture("cell", name, "forward_backward", "time")
@@ -132,6 +162,8 @@ def leaderboard(analysis: Analysis) -> Table:
             for a in analysis.data.architectures:
                 if a.name in ranks:
                     rows.append(_leader(analysis, a, regime, length, ranks[a.name], step_name, best))
+                elif (a.name, name) in stops and length >= stops[a.name, name].length:
+                    rows.append(_absent(analysis, a, name, length, stops[a.name, name].words))
     first = analysis.time_regime()
     common = analysis.longest_common(first, "forward_backward") or analysis.longest_common(first, "forward")
     start = {2: analysis.data.regime_title(first)}
@@ -144,6 +176,14 @@ def leaderboard(analysis: Analysis) -> Table:
     })  # fmt: skip
 
 
+def _absent(analysis: Analysis, a: Architecture, regime: str, length: int, why: str) -> list[Value]:
+    """A failure keeps its row, after all ranks."""
+    rest = [_number("–", LAST) for _ in range(6)]
+    return [_name(analysis, a.name), Value(a.family), Value(analysis.data.regime_title(regime)),
+            _number(integer(length), length), _number("–", 1e6), _number(f"✕ {why}", LAST), *rest,
+            _number(integer(a.parameters), a.parameters) if a.parameters else _number("–", LAST)]  # fmt: skip
+
+
 def _leader(analysis: Analysis, a: Architecture, regime: dict[str, object], length: int, rank: Rank, step_name: str,
             best: float) -> list[Value]:  # fmt: skip
     name = str(regime["name"])
@@ -153,17 +193,17 @@ def _leader(analysis: Analysis, a: Architecture, regime: dict[str, object], leng
         if one is None or length not in one.lengths:
             return None
         i = one.at(length)
-        low, high = one.interval()
+        low, high = one.interval
         return float(one.values[i]), float(low[i]), float(high[i])
 
     def timing(found: tuple[float, float, float] | None) -> Value:
         if found is None:
-            return _number("–", np.inf)
+            return _number("–", LAST)
         return _number(seconds(found[0]), found[0], f"[{seconds(found[1])}, {seconds(found[2])}]")
 
     def plain(found: tuple[float, float, float] | None, words: str) -> Value:
         if found is None:
-            return _number("–", np.inf)
+            return _number("–", LAST)
         return _number(memory(found[0]) if words == "B" else count(found[0], words), found[0])
 
     step = cell("cell", step_name, "time")
@@ -172,11 +212,11 @@ def _leader(analysis: Analysis, a: Architecture, regime: dict[str, object], leng
     return [
         _name(analysis, a.name), Value(a.family), Value(analysis.data.regime_title(name)),
         _number(integer(length), length), _number(str(rank), rank.low + rank.high / 1000, "tie" if rank.tied else ""),
-        timing(step), _number(f"{digits(step[0] / best)}×", step[0] / best) if step else _number("–", np.inf),
+        timing(step), _number(f"{digits(step[0] / best)}×", step[0] / best) if step else _number("–", LAST),
         timing(cell("cell", "forward", "time")), plain(cell("cell", "forward_backward", "activation_memory"), "B"),
         plain(cell("cell", "forward_backward", "peak_memory"), "B"), plain(flops, "FLOP"),
-        _number(count(ratio), ratio) if ratio else _number("–", np.inf),
-        _number(integer(a.parameters), a.parameters) if a.parameters else _number("–", np.inf),
+        _number(count(ratio), ratio) if ratio else _number("–", LAST),
+        _number(integer(a.parameters), a.parameters) if a.parameters else _number("–", LAST),
     ]  # fmt: skip
 
 
@@ -189,7 +229,7 @@ def cells(analysis: Analysis) -> Table:
         if key.kind not in ("cell", "decode") or key.metric not in ("time", "activation_memory", "peak_memory",
                                                                     "state_memory"):  # fmt: skip
             continue
-        low, high = one.interval()
+        low, high = one.interval
         regime = analysis.data.regime_title(key.regime) if key.regime else "decode"
         for i, length in enumerate(one.lengths):
             cell = analysis.data.cells[key][int(length)]

@@ -10,7 +10,8 @@ Margins: 0.02 for exact counts, 0.15 for time, 0.10 for memory.
 Two refinements, because theory speaks of T -> infinity and a run does not go there:
 
 - Time. Where even the counted FLOPs, fitted in the same way over the same lengths, grow with another exponent than the
-  asymptotic one, both are expectations: between them lies `not resolved`, only outside both lies `disagrees`.
+  asymptotic one, both are expectations: between them lies `not resolved`, only outside both lies `disagrees`. Where the
+  counts themselves contradict the claim, there is nothing to wait for, and time is judged by the claim alone.
 - Memory and counts. The slope of the last doubling stands beside the fit. It agrees if either agrees, and disagrees
   only if both do and the slope does not move toward theory from one doubling to the next.
 

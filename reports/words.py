@@ -95,3 +95,9 @@ def phase(name: str) -> str:
 def names(items: list[str], last: str = "and") -> str:
     """a, b and c."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} {last} {items[-1]}" if items else ""
+
+
+def short(name: str, longest: int = 32) -> str:
+    """A name on one line, cut with an ellipsis; names come from plug-ins and may be of any length."""
+    name = " ".join(name.split())
+    return name if len(name) <= longest else name[: longest - 1] + "…"

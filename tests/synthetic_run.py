@@ -23,7 +23,7 @@ from results.store import Run
 LENGTHS = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
 PATH_LENGTHS = (4, 8, 16, 32, 64)
 HOSTILE = '</script><script>alert("x")</script> $\\frac{1}{0}$ <img src=x onerror=alert(1)>'
-ROOF = 200e9
+ROOF = 4e12
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,10 @@ class Planted:
     oom_from: int | None = None
     timeout_from: int | None = None
 
-    def seconds(self, length: int) -> float:
-        return self.overhead + self.linear * length + self.power * length**self.exponent
+    def seconds(self, length: int, batch: int = 1) -> float:
+        """A sequential step costs the same for a small batch as for one sequence."""
+        work = self.linear * length + self.power * length**self.exponent
+        return self.overhead + work * (batch if self.parallel else 1)
 
     def mixing(self, length: int) -> float:
         """Token-to-token FLOPs at batch 1."""
@@ -173,8 +175,7 @@ def _cells(run_id: str, p: Planted, lengths: tuple[int, ...], seeds: tuple[int, 
                     records.append(_record(run_id, "cell", p.name, length, seed, regime, batch, status=status,
                                            reason=reason, failed_phase="forward_backward", skipped=skipped))  # fmt: skip
                     continue
-                # A sequential step costs the same for a small batch as for one sequence.
-                work = p.seconds(length) * (1.0 if not p.parallel else batch)
+                work = p.seconds(length, batch)
                 round_effect = float(np.exp(rng.normal(0, noise / 2)))
                 strange = 3.0 if outlier and p.name == "conv" and length == 512 and regime == "batch1" else 1.0
                 forward = work * round_effect * strange
