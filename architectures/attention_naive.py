@@ -32,4 +32,6 @@ NAIVE_TRAITS = Traits(
     reference="Vaswani et al. 2017",
 )
 def attention_naive(config: HeadConfig, width: int, depth: int, causal: bool, grid: None = None) -> ResidualStack:
-    return head_stack(lambda layer: NaiveAttentionMixer(config, width, causal), config, width, depth, NAIVE_TRAITS, None)
+    return head_stack(
+        lambda layer: NaiveAttentionMixer(config, width, causal), config, width, depth, NAIVE_TRAITS, None
+    )

@@ -8,8 +8,9 @@ Legend: B batch, T tokens, S tokens of a chunk, D width.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -124,8 +125,11 @@ class ResidualStack(nn.Module):
         # masked_fill, not a product: garbage at padding may be NaN, and NaN times zero is NaN.
         return y_BTD if keep_BT is None else y_BTD.masked_fill(~keep_BT[..., None], 0.0)
 
+    def _blocks(self) -> Iterator[Block]:
+        return (cast(Block, block) for block in self.blocks)
+
     def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> State:
-        layers = [block.mixer.initial_state(batch, device, dtype) for block in self.blocks]
+        layers = [block.mixer.initial_state(batch, device, dtype) for block in self._blocks()]
         return {"position": 0, "layers": layers}
 
     def step(self, x_BSD: Tensor, state: State) -> tuple[Tensor, State]:
@@ -133,7 +137,7 @@ class ResidualStack(nn.Module):
         if self.positions is not None:
             x_BSD = self.positions(x_BSD, position)
         layers = []
-        for block, layer_state in zip(self.blocks, state["layers"], strict=True):
+        for block, layer_state in zip(self._blocks(), state["layers"], strict=True):
             x_BSD, layer_state = block.step(x_BSD, layer_state)
             layers.append(layer_state)
         return self.norm(x_BSD), {"position": position + x_BSD.shape[1], "layers": layers}

@@ -75,13 +75,12 @@ class HeadMixer(Mixer):
         """Attention as in the paper: all scores stored, masked, normalised, applied."""
         scores_BHTT = q_BHTK @ k_BHTK.transpose(-1, -2) * (1 / math.sqrt(self.head_width))
         mask = self.mask(0, q_BHTK.shape[2], 0, k_BHTK.shape[2], q_BHTK.device, keep_BT)
-        if mask is not None:
-            scores_BHTT = scores_BHTT.masked_fill(~mask, -math.inf)
+        scores_BHTT = scores_BHTT.masked_fill(~mask, -math.inf)
         return scores_BHTT.softmax(dim=-1) @ v_BHTK
 
     def mask(
         self, i: int, i_stop: int, j: int, j_stop: int, device: torch.device, keep_BT: Tensor | None = None
-    ) -> Tensor | None:
+    ) -> Tensor:
         """`sees` for queries i..i_stop and keys j..j_stop: (T, J), or (B, 1, T, J) with padding.
 
         A token always sees itself, so that no row is empty (its softmax would be NaN); padded rows are zeroed later.
@@ -119,7 +118,7 @@ class HeadMixer(Mixer):
         return self._merge(y_BHSK), state.drop_before(self.first_needed(state.stop))
 
     def _project(self, x_BTD: Tensor, start: int) -> tuple[Tensor, Tensor, Tensor]:
-        B, T, D = x_BTD.shape
+        B, T, _ = x_BTD.shape
         q, k, v = self.qkv(x_BTD).view(B, T, 3, self.heads, self.head_width).permute(2, 0, 3, 1, 4)  # each B H T K
         return (rotate(q, start), rotate(k, start), v) if self.rotary else (q, k, v)
 

@@ -6,6 +6,7 @@ Legend: B batch, T tokens, D width, H hidden width of one direction, L layers ti
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -73,7 +74,7 @@ class RecurrentMixer(Mixer):
 
     def _weights(self, direction: int) -> list[Tensor]:
         """Input weights, hidden weights, input bias, hidden bias of one direction."""
-        return list(self.core._flat_weights[4 * direction : 4 * direction + 4])
+        return cast(list[Tensor], self.core._flat_weights[4 * direction : 4 * direction + 4])
 
     def _chunked(
         self, x_BTD: Tensor, hidden: tuple[Tensor, ...], weights: list[Tensor]

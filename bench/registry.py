@@ -1,9 +1,9 @@
 """Names to factories. A duplicate is an error, a misspelt name gets a suggestion, plug-ins register like built-ins do.
 
-    from bench.registry import register_architecture
+from bench.registry import register_architecture
 
-    @register_architecture("my_mixer", family="recurrent", config=MyConfig, summary="...", reference="Me 2026")
-    def my_mixer(config, width, depth, causal, grid=None): ...
+@register_architecture("my_mixer", family="recurrent", config=MyConfig, summary="...", reference="Me 2026")
+def my_mixer(config, width, depth, causal, grid=None): ...
 """
 
 from __future__ import annotations
@@ -111,7 +111,9 @@ def register_architecture(
     return register
 
 
-def register_task(name: str, *, summary: str, reference: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def register_task(
+    name: str, *, summary: str, reference: str = ""
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a factory of a task, `() -> task`."""
 
     def register(build: Callable[..., Any]) -> Callable[..., Any]:

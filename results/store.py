@@ -37,7 +37,9 @@ class Run:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"cannot create {folder}: {error.strerror}; choose another place with --out DIR") from error
+            raise StoreError(
+                f"cannot create {folder}: {error.strerror}; choose another place with --out DIR"
+            ) from error
         return cls(folder)
 
     @classmethod

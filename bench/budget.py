@@ -1,0 +1,92 @@
+"""Equal budgets: solve each architecture's width (and the MLP's hidden width, for the last percent).
+
+Everything is built on the meta device: no memory, no arithmetic.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any, Literal
+
+from bench.models import build_encoder, count_parameters
+from bench.registry import Entry
+
+Match = Literal["parameters", "flops", "width"]
+
+WIDTH_STEP = 8  # kernels want widths that are multiples of 8, heads and rotary pairs divide them
+MAX_WIDTH = 16_384
+FLOPS_LENGTH = 512  # tokens at which equal FLOPs are solved: past the usual windows, short enough to trace a recurrence
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """What the solver found. `settings` is the architecture's, with `mlp_hidden` set where it has one."""
+
+    width: int
+    depth: int
+    parameters: int
+    settings: dict[str, Any]
+    error: float
+    """(reached - target) / target of the matched quantity; 0 where width is matched."""
+
+
+class BudgetError(ValueError):
+    """No width fits; the message says what was tried."""
+
+
+def solve(entry: Entry, settings: dict[str, Any], depth: int, causal: bool, match: Match, target: int) -> Sizing:
+    """The sizing whose parameters (or forward FLOPs at FLOPS_LENGTH tokens) come closest to `target`.
+
+    With match="width", `target` is the width itself. A width is the multiple of 8 that comes closest; where the
+    configuration has `mlp_hidden` and leaves it unset, that then closes most of what is left.
+    """
+
+    def build(width: int, extra: dict[str, Any]) -> Any:
+        return build_encoder(entry, {**settings, **extra}, width, depth, causal, device="meta")
+
+    def cost(width: int, **extra: Any) -> int:
+        if match == "flops":
+            from bench.measure.graph import trace  # torch's dispatch machinery, not needed for the other tracks
+
+            return trace(build(width, extra), FLOPS_LENGTH, width, backward=False).flops
+        return count_parameters(build(width, extra))
+
+    if match == "width":
+        return Sizing(target, depth, count_parameters(build(target, {})), dict(settings), 0.0)
+
+    width = _closest(lambda n: cost(n * WIDTH_STEP), target, MAX_WIDTH // WIDTH_STEP) * WIDTH_STEP
+    extra: dict[str, Any] = {}
+    has_hidden = any(field.name == "mlp_hidden" for field in dataclasses.fields(entry.config))
+    if has_hidden and settings.get("mlp_hidden") is None:
+        # At larger sizes multiples of 8 are fine enough and faster; small encoders need single units to get within 1 %.
+        for step in (WIDTH_STEP, 1):
+            hidden = step * _closest(
+                partial(lambda s, n: cost(width, mlp_hidden=n * s), step), target, 8 * width // step
+            )
+            extra = {"mlp_hidden": hidden}
+            if abs(cost(width, **extra) / target - 1) <= 0.005:
+                break
+    reached = cost(width, **extra)
+    error = reached / target - 1
+    if abs(error) > 0.25:
+        raise BudgetError(
+            f"architecture '{entry.name}': no width gives {target:,} {match} at depth {depth}; "
+            f"the closest, {width}, gives {reached:,}. Change the target or the depth"
+        )
+    parameters = count_parameters(build(width, extra))
+    return Sizing(width, depth, parameters, {**settings, **extra}, error)
+
+
+def _closest(cost: Callable[[int], int], target: int, most: int) -> int:
+    """The n in 1..most whose cost, increasing in n, comes closest to target."""
+    cost = lru_cache(maxsize=None)(cost)
+    low, high = 1, 2
+    while high < most and cost(high) < target:
+        low, high = high, min(2 * high, most)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if cost(middle) < target else (low, middle)
+    return min((low, high), key=lambda n: abs(cost(n) - target))

@@ -1,0 +1,188 @@
+"""The child's side: load the plug-ins, answer calls until the parent goes away.
+
+Messages to the parent are tuples: ("phase", name), ("measurement", Measurement), ("note", key, value) while a call is
+under way (and once ("measured", seconds)), then ("done", result) or ("failed", status, reason, traceback).
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+Send = Callable[..., None]
+
+
+def main(pipe: Connection, packages: tuple[str, ...], plugins: tuple[str, ...], log: str) -> None:
+    """Runs in the child until the pipe closes. A plug-in that cannot be loaded fails every call with its reason."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    gc.freeze()  # what was imported before the fork is never garbage: collections then take no time, and copy no pages
+    _redirect_output(log)
+    problem: BaseException | None = None
+    try:
+        for package in packages:
+            importlib.import_module(package)
+        from bench.registry import load_entry_points, load_plugin
+
+        notes = load_entry_points()
+        for plugin in plugins:
+            load_plugin(plugin)
+    except BaseException as error:
+        problem, notes = error, []
+    while True:
+        try:
+            name, payload = pipe.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            if problem is not None:
+                raise problem
+            for note in notes:
+                pipe.send(("note", "plug-in", note))
+            pipe.send(("done", CALLS[name](payload, lambda *message: pipe.send(message))))
+        except BaseException as error:
+            pipe.send(("failed", *describe_failure(error)))
+
+
+def describe_failure(error: BaseException) -> tuple[str, str, str]:
+    """Status, one line of reason, and the trace for `--debug`."""
+    from bench.conformance import ContractBroken
+    from bench.measure.device import is_out_of_memory
+    from bench.measure.graph import Untraceable
+    from bench.measure.path import NotConnected
+    from bench.measure.timing import OverTime
+    from bench.registry import RegistryError
+
+    trace = "".join(traceback.format_exception(error))
+    first_line = next(iter(str(error).strip().splitlines()), "")[:300]
+    if isinstance(error, OverTime):
+        return "timeout", first_line, trace
+    if is_out_of_memory(error):
+        return "oom", f"out of memory: {first_line}", trace
+    if isinstance(error, NotFinite):
+        return "nan", first_line, trace
+    if isinstance(error, (Untraceable, NotConnected, Unsupported)):
+        return "unsupported", first_line, trace
+    if isinstance(error, (RegistryError, ContractBroken)):
+        return "error", first_line, trace
+    return "error", f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__, trace
+
+
+class NotFinite(Exception):
+    """Outputs or gradients with NaN or infinity."""
+
+
+class Unsupported(Exception):
+    """What was asked for is not something this encoder does."""
+
+
+def _describe(payload: dict[str, Any], send: Send) -> dict[str, Any]:
+    """The registry and the environment, as plain data: the parent itself never imports torch."""
+    from bench.measure.device import open_device
+    from bench.measure.environment import environment
+    from bench.registry import ARCHITECTURES, TASKS
+    from bench.source import source_hash
+
+    device = open_device(payload["device"]).name if payload.get("device") else ""
+    return {
+        "architectures": [_entry(e) for e in ARCHITECTURES.entries.values()],
+        "tasks": [_entry(e) for e in TASKS.entries.values()],
+        "engine_hash": source_hash("bench.execute.measurements"),
+        "environment": environment(device) if device else {},
+    }
+
+
+def _entry(entry: Any) -> dict[str, Any]:
+    from bench.source import source_hash
+
+    return {
+        "name": entry.name,
+        "family": entry.family,
+        "summary": entry.summary,
+        "reference": entry.reference,
+        "source": entry.source,
+        "order": entry.order,
+        "hash": source_hash(entry.build.__module__),
+    }
+
+
+def _size(payload: dict[str, Any], send: Send) -> dict[str, Any]:
+    """Solve one architecture's width; its traits and receptive field from a build on the meta device."""
+    from bench.budget import solve
+    from bench.models import build_encoder
+    from bench.registry import ARCHITECTURES
+
+    entry = ARCHITECTURES.get(payload["architecture"])
+    causal = payload["mode"] == "causal"
+    sizing = solve(entry, payload["settings"], payload["depth"], causal, payload["match"], payload["target"])
+    encoder: Any = build_encoder(entry, sizing.settings, sizing.width, sizing.depth, causal, device="meta")
+    traits = encoder.traits
+    if payload["mode"] not in traits.modes:
+        raise Unsupported(f"'{entry.name}' is {' and '.join(sorted(traits.modes))} only, not {payload['mode']}")
+    if "sequence" not in traits.layouts:
+        raise Unsupported(f"'{entry.name}' needs a grid of rows and columns; this suite has sequences")
+    return {
+        "width": sizing.width,
+        "depth": sizing.depth,
+        "parameters": sizing.parameters,
+        "budget_error": sizing.error,
+        "config": sizing.settings,
+        "receptive_field": encoder.receptive_field,
+        "streaming": hasattr(encoder, "initial_state") and hasattr(encoder, "step"),
+        "traits": {
+            "modes": sorted(traits.modes),
+            "layouts": sorted(traits.layouts),
+            "keeps_length": traits.keeps_length,
+            "time_exponent": traits.time_exponent,
+            "memory_exponent": traits.memory_exponent,
+            "parallel_in_time": traits.parallel_in_time,
+            "path": traits.path,
+            "max_length": traits.max_length,
+        },
+    }
+
+
+def _trial(trial: Any, send: Send) -> dict[str, Any]:
+    from bench.execute.measurements import run_trial
+
+    started = time.perf_counter()
+    if trial.memory and trial.device == "cpu":
+        _limit_memory(trial.memory)
+    result = run_trial(trial, send)
+    result["child_s"] = time.perf_counter() - started
+    return result
+
+
+CALLS: dict[str, Callable[[Any, Send], Any]] = {"describe": _describe, "size": _size, "trial": _trial}
+
+
+def _limit_memory(extra: int) -> None:
+    """Let the address space grow by `extra` bytes at most: torch then raises, and the trial ends with a clean reason.
+
+    Not on CUDA, whose driver maps far more than it uses. The parent watches the resident set all the same.
+    """
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * os.sysconf("SC_PAGE_SIZE") + extra
+        resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    except (OSError, ValueError):
+        pass  # not Linux: the parent's watch is what is left
+
+
+def _redirect_output(log: str) -> None:
+    """What plug-ins and libraries print goes to a file, not into the progress display."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    target = os.open(log or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    os.close(target)

@@ -1,0 +1,285 @@
+"""What each kind of trial measures. Runs in the child; every measurement is sent as soon as it is made."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from bench.conformance import QUICK_CHECKS, Subject
+from bench.contract import Mode, VectorTask
+from bench.execute.child import NotFinite, Send, Unsupported
+from bench.measure.decode import no_grad, one_token, prefill
+from bench.measure.device import Device, Peak, open_device
+from bench.measure.graph import Counter
+from bench.measure.kernels import kernels_of
+from bench.measure.memory import measure_memory
+from bench.measure.path import layers_to_connect, receptive_field
+from bench.measure.roof import copy_rate, matmul_rate
+from bench.measure.timing import Times, sample_times
+from bench.models import build_encoder
+from bench.registry import ARCHITECTURES, TASKS
+from bench.trial import Trial
+from results.schema import Better, Measurement
+
+PATH_WIDTH = 16  # small, since only zeros and non-zeros count
+FIELD_LENGTH = 384
+FIELD_OUTPUTS = 128  # outputs tried for the widest field: where blocks have borders, it differs between positions
+
+
+class _Metered:
+    """A device that adds up the time spent in measured steps, those that end in an exception too."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.name = device.name
+        self.total = 0.0
+
+    def seconds(self, step: Callable[[], object]) -> float:
+        start = time.perf_counter()
+        try:
+            return self.device.seconds(step)
+        finally:
+            self.total += time.perf_counter() - start
+
+    def peak(self, step: Callable[[], object]) -> Peak:
+        return self.device.peak(step)
+
+    def release(self) -> None:
+        self.device.release()
+
+
+class _Session:
+    """Sends the measurements of one trial."""
+
+    def __init__(self, trial: Trial, send: Send) -> None:
+        self.trial = trial
+        self.send = send
+        self.device = _Metered(open_device(trial.device))
+        self.unstable: list[str] = []
+        self.first_calls: dict[str, float] = {}
+        self.kernels: tuple[str, ...] = ()
+
+    def value(self, phase: str, metric: str, value: float, unit: str, better: Better, method: str = "measured") -> None:
+        self.send("measurement", Measurement(phase, metric, unit, better, value=value, method=method))
+
+    def samples(self, phase: str, metric: str, samples: list[float], unit: str, better: Better) -> None:
+        self.send("measurement", Measurement(phase, metric, unit, better, samples=tuple(samples)))
+
+    def timing(self, phase: str, step: Callable[[], object], slack: float = 1.0) -> None:
+        """Time one phase and send its samples. `slack` times the limit is what one call may take."""
+        limit = self.trial.limit * slack
+        times = sample_times(step, self.device, seconds=self.trial.seconds, limit=limit)
+        self.book(phase, times)
+        self.samples(phase, "time", list(times.samples), "s", "lower")
+
+    def book(self, phase: str, times: Times) -> None:
+        self.first_calls[phase] = times.first_call
+        if times.unstable:
+            self.unstable.append(phase)
+
+    def result(self) -> dict[str, Any]:
+        return {
+            "unstable": self.unstable,
+            "first_call_s": self.first_calls,
+            "kernels": self.kernels,
+        }
+
+
+def run_trial(trial: Trial, send: Send) -> dict[str, Any]:
+    """Measure one trial. Exceptions go to the caller, which names their status; what was sent before them counts."""
+    session = _Session(trial, send)
+    try:
+        KINDS[trial.kind](trial, session)
+    finally:
+        send("measured", session.device.total)
+    return session.result()
+
+
+def _cell(trial: Trial, session: _Session) -> None:
+    """Time, memory and threads of one encoder at one length and batch."""
+    encoder, x_BTD = _encoder(trial), _inputs(trial)
+    generator = torch.Generator().manual_seed(trial.seed + 1)
+    grad_BTD = torch.randn(x_BTD.shape, generator=generator).to(x_BTD)
+
+    def forward() -> Tensor:
+        with torch.no_grad():
+            return cast(Tensor, encoder(x_BTD))
+
+    def forward_backward() -> None:
+        encoder(x_BTD).backward(grad_BTD)
+        for parameter in encoder.parameters():
+            parameter.grad = None
+
+    def check() -> None:
+        y_BTD = forward()
+        if y_BTD.shape != x_BTD.shape:
+            raise ValueError(f"output has shape {tuple(y_BTD.shape)}, the contract asks for {tuple(x_BTD.shape)}")
+        if not torch.isfinite(y_BTD).all():
+            raise NotFinite("the forward pass gave NaN or infinity")
+
+    for phase in trial.phases:
+        session.send("phase", phase)
+        encoder.train(phase in ("memory", "forward_backward"))  # cuDNN keeps what backward needs in training mode only
+        if phase == "forward":
+            check()
+            session.timing(phase, forward)
+            session.kernels = kernels_of(forward, trial.device)
+        elif phase == "forward_1_thread":
+            threads = torch.get_num_threads()
+            torch.set_num_threads(1)
+            try:
+                session.timing(phase, forward, slack=threads)
+            finally:
+                torch.set_num_threads(threads)
+        elif phase == "memory":
+            session.device.seconds(lambda: _memory(session, encoder, x_BTD, grad_BTD))
+        elif phase == "forward_backward":
+            session.timing(phase, forward_backward)
+
+
+def _memory(session: _Session, encoder: nn.Module, x_BTD: Tensor, grad_BTD: Tensor) -> None:
+    split = measure_memory(encoder, x_BTD, grad_BTD, session.device)
+    phase = "forward_backward"
+    session.value(phase, "activation_memory", split.activations, "B", "lower", "saved for backward")
+    session.value(phase, "weight_memory", split.weights, "B", "lower")
+    session.value(phase, "gradient_memory", split.gradients, "B", "lower")
+    session.value(phase, "optimizer_memory", split.optimizer, "B", "lower", "AdamW")
+    if split.peak.method != "unavailable":
+        session.value(phase, "peak_memory", split.peak.used, "B", "lower", split.peak.method)
+    if split.peak.reserved is not None:
+        session.value(phase, "peak_reserved_memory", split.peak.reserved, "B", "lower", split.peak.method)
+
+
+def _graph(trial: Trial, session: _Session) -> None:
+    """Work and span at one length, batch 1."""
+    settings = tuple(sorted(trial.settings.items()))
+    for phase in trial.phases:
+        session.send("phase", phase)
+        counter = _counter(trial.architecture, settings, trial.width, trial.depth, trial.mode, phase)
+        counts, method = counter.count(trial.length)
+        session.value(phase, "flops", counts.flops, "FLOP", "lower", method)
+        session.value(phase, "span", counts.span, "operations", "lower", method)
+        session.value(phase, "operations", counts.operations, "operations", "lower", method)
+        if phase == "forward":
+            session.value(phase, "mixing_flops", counts.mixing_flops, "FLOP", "lower", method)
+
+
+@lru_cache(maxsize=8)
+def _counter(
+    name: str, settings: tuple[tuple[str, Any], ...], width: int, depth: int, mode: str, phase: str
+) -> Counter:
+    """Kept between the trials of a shared worker, so that short traces are made once for all lengths."""
+    entry = ARCHITECTURES.get(name)
+    encoder = build_encoder(entry, dict(settings), width, depth, mode == "causal", device="meta")
+    return Counter(encoder, width, backward=phase == "forward_backward")
+
+
+def _path(trial: Trial, session: _Session) -> None:
+    """Layers that connect the two ends, the span of that encoder, and (once) the receptive field at the run's depth."""
+    entry, causal = ARCHITECTURES.get(trial.architecture), trial.mode == "causal"
+    settings = {k: v for k, v in trial.settings.items() if k != "mlp_hidden"}
+
+    def build(depth: int, device: str = "cpu", dtype: torch.dtype = torch.float64) -> nn.Module:
+        return build_encoder(entry, settings, PATH_WIDTH, depth, causal, device=device, dtype=dtype)
+
+    session.send("phase", "forward")
+    if "layers" in trial.phases:
+        layers = layers_to_connect(build, trial.length, PATH_WIDTH)
+        session.value("forward", "layers_to_connect", layers, "layers", "lower", "Jacobian")
+        # A shallow encoder by definition: the chain between its ends is the path.
+        counts, method = Counter(build(layers, "meta"), PATH_WIDTH, backward=False).count(trial.length)
+        session.value("forward", "path_length", counts.span, "operations", "lower", method)
+    if "field" in trial.phases:
+        encoder = build(trial.depth)
+        declared = cast(Any, encoder).receptive_field
+        outputs = range(FIELD_LENGTH - (1 if declared is None else FIELD_OUTPUTS), FIELD_LENGTH)
+        field = receptive_field(encoder, FIELD_LENGTH, PATH_WIDTH, outputs)
+        session.value("forward", "receptive_field", field, "tokens", "none", f"Jacobian, {FIELD_LENGTH} tokens")
+
+
+def _decode(trial: Trial, session: _Session) -> None:
+    """Time of one more token, and the bytes of state, after `length` tokens."""
+    encoder, x_BTD = _encoder(trial), _inputs(trial)
+    if not (hasattr(encoder, "initial_state") and hasattr(encoder, "step")):
+        raise Unsupported("it has no initial_state and step, so it cannot go on from a state")
+    session.send("phase", "prefill")
+    with torch.no_grad():
+        states: list[Any] = []
+        session.device.seconds(lambda: states.append(prefill(encoder, x_BTD)))
+    session.send("phase", "decode")
+    step, size = one_token(encoder, x_BTD[:, :1], states.pop())
+    session.value("decode", "state_memory", size, "B", "lower")
+    session.timing("decode", no_grad(step))
+
+
+def _check(trial: Trial, session: _Session) -> None:
+    """The contract's core, before anything is measured: shape, no leak (or both sides seen), gradients."""
+    entry = ARCHITECTURES.get(trial.architecture)
+    subject = Subject(entry, trial.settings, cast(Mode, trial.mode), trial.width, trial.depth)
+    for name, check in QUICK_CHECKS.items():
+        session.send("phase", name)
+        check(subject)
+
+
+def _roof(trial: Trial, session: _Session) -> None:
+    """Rates of a large product and a large copy, with all threads and (on CPU) with one."""
+    dtype = _dtype(trial)
+    threads = torch.get_num_threads()
+    for phase in trial.phases:
+        session.send("phase", phase)
+        torch.set_num_threads(1 if phase == "one_thread" else threads)
+        try:
+            rates, times = matmul_rate(session.device, dtype, trial.seconds, trial.limit)
+            session.book(f"{phase} matmul", times)
+            session.samples(phase, "matmul_throughput", rates, "FLOP/s", "higher")
+            if phase == "all_threads":
+                rates, times = copy_rate(session.device, trial.seconds, trial.limit)
+                session.book(f"{phase} copy", times)
+                session.samples(phase, "copy_bandwidth", rates, "B/s", "higher")
+        finally:
+            torch.set_num_threads(threads)
+
+
+KINDS: dict[str, Callable[[Trial, _Session], None]] = {
+    "check": _check,
+    "cell": _cell,
+    "graph": _graph,
+    "path": _path,
+    "decode": _decode,
+    "roof": _roof,
+}
+
+
+def _dtype(trial: Trial) -> torch.dtype:
+    return cast(torch.dtype, getattr(torch, trial.dtype))
+
+
+def _encoder(trial: Trial) -> nn.Module:
+    entry = ARCHITECTURES.get(trial.architecture)
+    causal = trial.mode == "causal"
+    encoder = build_encoder(
+        entry,
+        trial.settings,
+        trial.width,
+        trial.depth,
+        causal,
+        seed=trial.seed,
+        device=trial.device,
+        dtype=_dtype(trial),
+    )
+    limit = cast(Any, encoder).traits.max_length
+    if limit is not None and trial.length > limit:
+        raise Unsupported(f"{trial.length:,} tokens are past the longest it accepts, {limit:,}")
+    return encoder.eval()
+
+
+def _inputs(trial: Trial) -> Tensor:
+    """Drawn on the CPU, so that a seed gives the same inputs on every device."""
+    task: VectorTask = TASKS.get(trial.task).build()
+    generator = torch.Generator().manual_seed(trial.seed)
+    return task.inputs(trial.batch, trial.length, trial.width, generator).to(trial.device, _dtype(trial))

@@ -1,0 +1,192 @@
+"""The loop over a plan: run what is missing, write a record for everything, know what not to try.
+
+Larger cells of what ran out of memory or time are not tried; they become rows that say so. An architecture that breaks
+the contract is not measured; its cells become rows that say so.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from bench.execute.worker import Answer, Pool, Worker
+from bench.plan import Plan, Sized
+from bench.trial import Trial
+from results.schema import Record, Status
+from results.store import Run, latest
+
+RAN_OUT = ("oom", "timeout")
+BUSY_CORES = 0.25  # more than this kept busy by others, and a trial's record says so
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What every record of a run carries."""
+
+    suite: str
+    environment_id: str
+    git_commit: str
+    git_dirty: bool
+
+
+@dataclass
+class Tally:
+    """How the run went: records by status, and where its time went, in seconds."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    reused: int = 0
+    measured_s: float = 0.0
+    sections: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    warnings: list[str] = field(default_factory=list)
+    traces: list[str] = field(default_factory=list)
+
+
+Progress = Callable[[Trial, Record], None]
+
+
+@dataclass
+class Runner:
+    """Runs one plan into one run folder.
+
+    Args:
+        on_start, on_end: called around each trial, for progress.
+    """
+
+    run: Run
+    pool: Pool
+    stamp: Stamp
+    on_start: Callable[[Trial], None] = lambda trial: None
+    on_end: Progress = lambda trial, record: None
+    tally: Tally = field(default_factory=Tally)
+
+    def __post_init__(self) -> None:
+        self._worker: Worker | None = None
+        self._worker_name = ""
+        self._broken: dict[str, tuple[str, str]] = {}
+        # (architecture, kind, regime, phase) -> the shortest length that ran out, how, and in which seed
+        self._stopped: dict[tuple[str, str, str, str], tuple[int, str, int]] = {}
+
+    def execute(self, plan: Plan, architectures: list[Sized]) -> Tally:
+        """Run every trial of the plan that has no good record yet. KeyboardInterrupt ends it; what is written stays."""
+        records, skipped = self.run.read()
+        self.tally.warnings += skipped
+        done = {r.trial_id: r for r in latest(records)}
+        problems = {a.name: a for a in architectures if a.problem}
+        try:
+            for section, trials in (("tracing", (*plan.checks, *plan.counts)), ("trials", plan.timed)):
+                for trial in trials:
+                    before = time.perf_counter()
+                    previous = done.get(trial.trial_id)
+                    if previous is not None and previous.status == "ok":
+                        self.tally.reused += 1
+                        self.tally.statuses["ok"] += 1
+                        self.on_end(trial, previous)
+                        continue
+                    record = self._one(trial, problems.get(trial.architecture))
+                    if not _same_skip(previous, record):
+                        self.run.append(record)
+                    self.tally.statuses[record.status] += 1
+                    self.tally.measured_s += record.measured_s
+                    self.on_end(trial, record)
+                    outside = time.perf_counter() - before - record.measured_s
+                    name = "trials outside measured steps" if section == "trials" else "contract checks and tracing"
+                    self.tally.sections[name] += outside
+        finally:
+            self._close()
+        return self.tally
+
+    def _one(self, trial: Trial, problem: Sized | None) -> Record:
+        if problem is not None:
+            return self._skip(trial, problem.status, problem.problem)
+        if trial.architecture in self._broken:
+            return self._skip(trial, *self._broken[trial.architecture])
+        reasons = self._out_of_reach(trial)
+        if reasons and len(reasons) == len(trial.phases):
+            status, reason = next(iter(reasons.values()))
+            return self._skip(trial, status, reason)
+        self.on_start(trial)
+        started, began = datetime.now(UTC), time.perf_counter()
+        answer = self._call(trial.without(set(reasons)))
+        if answer.others > BUSY_CORES:
+            answer.notes.append(f"other programs kept {answer.others:.1f} cores busy")
+        self._learn(trial, answer)
+        if reasons and answer.status == "ok":  # measured what could be; the rest is what ended this architecture
+            answer.status, answer.reason = next(iter(reasons.values()))
+            answer.phase = next(iter(reasons))
+        return self._record(trial, answer, started.isoformat(timespec="seconds"), time.perf_counter() - began)
+
+    def _call(self, trial: Trial) -> Answer:
+        if self._worker is None or not trial.worker or trial.worker != self._worker_name or not self._worker.alive():
+            self._close()
+            self._worker, self._worker_name = self.pool.start(), trial.worker
+        memory = trial.memory if trial.device == "cpu" else 0
+        answer = self._worker.call("trial", trial, timeout=trial.timeout, memory=memory)
+        if answer.status != "ok" or not trial.worker:
+            self._close()
+        if answer.trace:
+            self.tally.traces.append(f"{trial.kind} {trial.architecture} T={trial.length}\n{answer.trace}")
+        return answer
+
+    def _learn(self, trial: Trial, answer: Answer) -> None:
+        if trial.kind == "check" and answer.status != "ok":
+            self._broken[trial.architecture] = ("error", f"fails the contract check '{answer.phase}': {answer.reason}")
+        if answer.status not in RAN_OUT or not trial.phases:
+            return
+        # What ran out ends its own phase and those after it in the cell: they need more time and memory, not less.
+        at = trial.phases.index(answer.phase) if answer.phase in trial.phases else 0
+        for phase in trial.phases[at:]:
+            key = (trial.architecture, trial.kind, trial.regime, phase)
+            known = self._stopped.get(key)
+            if known is None or trial.length < known[0]:
+                self._stopped[key] = (trial.length, answer.status, trial.seed)
+
+    def _out_of_reach(self, trial: Trial) -> dict[str, tuple[str, str]]:
+        """Phases not worth trying, with status and reason: they ran out at this or a shorter length before."""
+        found = {}
+        for phase in trial.phases:
+            stop = self._stopped.get((trial.architecture, trial.kind, trial.regime, phase))
+            if stop is not None and trial.length >= stop[0] and (trial.length, trial.seed) != (stop[0], stop[2]):
+                ran_out = "out of memory" if stop[1] == "oom" else "over the time limit"
+                found[phase] = (stop[1], f"{phase} not tried: {ran_out} at {stop[0]:,} tokens")
+        return found
+
+    def _skip(self, trial: Trial, status: str, reason: str) -> Record:
+        answer = Answer(status, reason, phase=trial.phases[0] if trial.phases else "")
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return self._record(trial, answer, now, 0.0, skipped=True)
+
+    def _record(self, trial: Trial, answer: Answer, started: str, wall: float, skipped: bool = False) -> Record:
+        result = answer.result or {}
+        status: Status = answer.status  # type: ignore[assignment]  # checked by Record
+        return Record(
+            run_id=self.run.run_id, trial_id=trial.trial_id, environment_id=self.stamp.environment_id,
+            suite=self.stamp.suite, kind=trial.kind, architecture=trial.architecture, variant="", task=trial.task,
+            decoder="", mode=trial.mode, regime=trial.regime, width=trial.width, depth=trial.depth,
+            parameters=trial.parameters, batch=trial.batch, length=trial.length, dtype=trial.dtype, device=trial.device,
+            seed=trial.seed, status=status, reason=answer.reason, failed_phase=answer.phase if status != "ok" else "",
+            kernels=tuple(result.get("kernels", ())), warnings=tuple(answer.notes), started_at=started, wall_s=wall,
+            measured_s=answer.measured_s, git_commit=self.stamp.git_commit, git_dirty=self.stamp.git_dirty,
+            measurements=tuple(answer.measurements),
+            extra={
+                "unstable": result.get("unstable", []), "first_call_s": result.get("first_call_s", {}),
+                "skipped": skipped, "load": round(answer.others, 2),
+            },
+        )  # fmt: skip
+
+    def _close(self) -> None:
+        if self._worker is not None:
+            self._worker.close()
+        self._worker = None
+
+
+def _same_skip(previous: Record | None, record: Record) -> bool:
+    """A row that says again what the last run said of a cell that was not tried need not be written twice."""
+    return (
+        previous is not None
+        and bool(previous.extra.get("skipped"))
+        and bool(record.extra.get("skipped"))
+        and (previous.status, previous.reason) == (record.status, record.reason)
+    )

@@ -1,0 +1,1 @@
+"""Measuring: time, memory, the operation graph, path length, decoding, the machine's roof and the environment."""

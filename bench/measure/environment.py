@@ -1,0 +1,128 @@
+"""The machine and the software, and what about them makes timings doubtful. Nothing personal: no host or user name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+# What makes two environments the same for timing; load and git state are recorded but not part of it.
+IDENTITY = ("device_name", "cpu", "cores", "threads", "memory_bytes", "os", "python", "torch", "cuda", "driver")
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Everything that goes into environment.json, see docs/run_format.md."""
+    on_cuda = device.startswith("cuda")
+    commit, dirty = git_state()
+    found: dict[str, Any] = {
+        "device": device,
+        "device_name": torch.cuda.get_device_name(device) if on_cuda else cpu_name(),
+        "cpu": cpu_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "gpu_memory_bytes": torch.cuda.get_device_properties(device).total_memory if on_cuda else None,
+        "os": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "driver": _driver() if on_cuda else None,
+        "debug_build": bool(torch.version.debug),
+        "git_commit": commit,
+        "git_dirty": dirty,
+        "load_at_start": other_load(),
+        "timer_resolution_s": time.get_clock_info("perf_counter").resolution,
+    }
+    identity = json.dumps({key: found[key] for key in IDENTITY}, sort_keys=True)
+    found["environment_id"] = hashlib.sha256(identity.encode()).hexdigest()[:12]
+    found["warnings"] = _warnings(found)
+    return found
+
+
+def cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def git_state() -> tuple[str, bool]:
+    """The checkout's commit and whether tracked files differ from it; ("", False) outside git."""
+    try:
+        run = lambda *a: subprocess.run(["git", *a], cwd=ROOT, capture_output=True, text=True, timeout=10)  # noqa: E731
+        commit = run("rev-parse", "HEAD")
+        if commit.returncode:
+            return "", False
+        return commit.stdout.strip(), bool(run("status", "--porcelain", "--untracked-files=no").stdout.strip())
+    except (OSError, subprocess.TimeoutExpired):
+        return "", False
+
+
+def other_load(seconds: float = 0.2) -> float:
+    """Cores kept busy by anything at all while this process sleeps: what a trial would have to share with."""
+    return round(psutil.cpu_percent(interval=seconds) / 100 * (psutil.cpu_count() or 1), 2)
+
+
+def throttling(device: str) -> str:
+    """Why the GPU's clocks are held down, in words; "" where they are not, or where nobody tells."""
+    if not device.startswith("cuda"):
+        return ""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        handle = pynvml.nvmlDeviceGetHandleByIndex(int(device.split(":")[1]))
+        reasons = pynvml.nvmlDeviceGetCurrentClocksEventReasons(handle)
+        temperature = pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)
+    except (pynvml.NVMLError, AttributeError):
+        return ""
+    names = {
+        0x08: "hardware slowdown",
+        0x20: "software thermal limit",
+        0x40: "hardware thermal limit",
+        0x80: "power brake",
+    }
+    held = [name for bit, name in names.items() if reasons & bit]
+    return f"GPU clocks held down ({', '.join(held)}) at {temperature} C" if held else ""
+
+
+def _driver() -> str | None:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        version = pynvml.nvmlSystemGetDriverVersion()
+        return version if isinstance(version, str) else version.decode()
+    except pynvml.NVMLError:
+        return None
+
+
+def _warnings(found: dict[str, Any]) -> list[str]:
+    warnings = []
+    if found["load_at_start"] > 0.25:
+        warnings.append(f"other programs kept {found['load_at_start']:.1f} cores busy when the run began")
+    if found["debug_build"]:
+        warnings.append("this is a debug build of torch: timings are not representative")
+    if os.environ.get("CUDA_LAUNCH_BLOCKING") == "1" and found["device"] != "cpu":
+        warnings.append("CUDA_LAUNCH_BLOCKING=1: kernels are launched one by one")
+    governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    if governor.exists() and (mode := governor.read_text().strip()) not in ("performance", "schedutil"):
+        warnings.append(f"the CPU's frequency governor is '{mode}': clocks may vary while measuring")
+    battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
+    if battery is not None and not battery.power_plugged:
+        warnings.append("running on battery: clocks may be held down")
+    if throttled := throttling(found["device"]):
+        warnings.append(throttled)
+    return warnings

@@ -1,0 +1,70 @@
+"""Raw samples of a step's time: warm up, then repeat until enough time was spent or the limit is near."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.measure.device import Device
+
+UNSTABLE_SPREAD = 0.10
+
+
+class OverTime(Exception):
+    """One call took longer than a cell may; the message says how long."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """`samples` in seconds, in order. `first_call`: the first warm-up call, with compilation and kernel loading in it.
+
+    `unstable`: spread past UNSTABLE_SPREAD.
+    """
+
+    samples: tuple[float, ...]
+    first_call: float
+    unstable: bool
+
+
+def spread(samples: list[float]) -> float:
+    """Interquartile range over the median; 0 for a single sample."""
+    low, middle, high = np.percentile(samples, [25, 50, 75])
+    return float((high - low) / middle) if middle > 0 else 0.0
+
+
+def sample_times(
+    step: Callable[[], object],
+    device: Device,
+    *,
+    seconds: float,
+    limit: float,
+    min_samples: int = 3,
+    max_samples: int = 100,
+) -> Times:
+    """Time `step` again and again.
+
+    Args:
+        seconds: repeat for about as long; twice as long where the spread is past 10 %.
+        limit: the longest that one call may take, in seconds.
+
+    Raises:
+        OverTime: where the second call (or a first call four times over) was longer than `limit`.
+    """
+    first = device.seconds(step)
+    if first > 4 * limit:
+        raise OverTime(f"one call took {first:.3g} s, the limit is {limit:.3g} s")
+    second = device.seconds(step)
+    if second > limit:
+        raise OverTime(f"one call took {second:.3g} s, the limit is {limit:.3g} s")
+    # A second warm-up call is only thrown away where calls are cheap.
+    samples = [] if second < seconds / min_samples else [second]
+    timed = sum(samples)
+    while len(samples) < max_samples:
+        wanted = seconds if len(samples) < min_samples or spread(samples) <= UNSTABLE_SPREAD else 2 * seconds
+        if len(samples) >= min_samples and timed >= wanted:
+            break
+        samples.append(device.seconds(step))
+        timed += samples[-1]
+    return Times(tuple(samples), first, spread(samples) > UNSTABLE_SPREAD)

@@ -1,0 +1,55 @@
+"""A hash of the source that a trial runs, so that a changed file makes its old results stale, and only its."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import sys
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("bench", "architectures", "tasks")
+
+
+def source_hash(module: str) -> str:
+    """Hash of a loaded module's file and of every project file that it imports, directly or not."""
+    files: dict[str, Path] = {}
+    queue = [module]
+    while queue:
+        name = queue.pop()
+        path = _file(name)
+        if name not in files and path is not None:
+            files[name] = path
+            queue.extend(_imports(path))
+    digest = hashlib.sha256()
+    for name in sorted(files):
+        # The plug-in's own name depends on where it lies; its content is what counts.
+        digest.update(b"plug-in" if name == module else name.encode())
+        digest.update(files[name].read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _file(name: str) -> Path | None:
+    if name in sys.modules:
+        found = getattr(sys.modules[name], "__file__", None)
+        return Path(found) if found else None
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return None
+    return Path(spec.origin) if spec is not None and spec.origin is not None else None
+
+
+@cache
+def _imports(path: Path) -> tuple[str, ...]:
+    """Modules of this project that a file imports anywhere in its text."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None and node.level == 0:
+            found.add(node.module)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return tuple(sorted(name for name in found if name.split(".")[0] in PACKAGES))

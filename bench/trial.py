@@ -1,0 +1,57 @@
+"""One trial: what is asked of a child process, and what goes back. Plain data, no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from results.schema import PROTOCOL_VERSION
+
+Kind = Literal["check", "cell", "graph", "path", "decode", "roof"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A resolved trial; nothing in it is left to be found out later.
+
+    Attributes:
+        phases: what to measure, in order. A phase that ran out at a shorter length is left out.
+        settings: the architecture's configuration, the solved `mlp_hidden` included.
+        seconds: how long to repeat each timing. limit: longest that one call may take.
+        timeout: seconds after which the child is killed. memory: bytes it may take over its start.
+        source: hash of the source it runs.
+        worker: trials in a row with the same name share a child; "" asks for a fresh one.
+    """
+
+    kind: Kind
+    architecture: str
+    task: str
+    mode: str
+    regime: str
+    width: int
+    depth: int
+    parameters: int
+    batch: int
+    length: int
+    dtype: str
+    device: str
+    seed: int
+    phases: tuple[str, ...]
+    settings: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.1
+    limit: float = 1.0
+    timeout: float = 60.0
+    memory: int = 0
+    source: str = ""
+    worker: str = ""
+
+    @property
+    def trial_id(self) -> str:
+        """Same id, same result wanted: everything that decides what is measured, and the protocol that measures it."""
+        content = {**asdict(self), "worker": "", "protocol": PROTOCOL_VERSION}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
+
+    def without(self, phases: set[str]) -> Trial:
+        return replace(self, phases=tuple(p for p in self.phases if p not in phases))

@@ -1,0 +1,406 @@
+"""Seqbench's command line: parse, plan, run, report. The only file that knows all the packages.
+
+    python run_all.py --suite scaling
+
+Heavy imports are inside functions: --help answers at once, and children forked from here start light.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+ROOT = Path(__file__).resolve().parent
+PACKAGES = ("architectures", "tasks")
+OK, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+class Stop(Exception):
+    """Ends the program with one line and an exit status."""
+
+    def __init__(self, message: str, status: int = BAD_INPUT) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where runs, pages and local data are."""
+
+    runs: Path
+    site: Path
+    data: Path | None
+
+
+def main(
+    suite: Annotated[str, typer.Option(help="what to run; --list shows all. A path of a YAML file works too")] = "",
+    preset: Annotated[
+        str, typer.Option(help="smoke, quick (default on a CPU), standard (default on a GPU) or full")
+    ] = "",
+    architectures: Annotated[str, typer.Option(help="comma-separated names; all by default")] = "",
+    tasks: Annotated[str, typer.Option(help="comma-separated names, for suites that have several tasks")] = "",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
+    seeds: Annotated[int, typer.Option(help="rounds, each with its own initialisation and order; 0: the preset's")] = 0,
+    set_: Annotated[list[str], typer.Option("--set", help="key=value, any setting of the suite; may be repeated")] = [],  # noqa: B006
+    plugin: Annotated[list[str], typer.Option(help="file.py or package.module to register; may be repeated")] = [],  # noqa: B006
+    data_dir: Annotated[str, typer.Option(envvar="SEQBENCH_DATA", help="folder with local copies of data sets")] = "",
+    out: Annotated[str, typer.Option(help="folder for runs and pages, in place of results/runs and reports/site")] = "",
+    report_only: Annotated[str, typer.Option(metavar="RUN", help="render a run's page again; its id or folder")] = "",
+    list_: Annotated[bool, typer.Option("--list", help="show architectures, tasks, suites and runs")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="show what would be run, and stop")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="start a new run even where an old one could go on")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="show stack traces")] = False,
+) -> None:
+    """Measure and compare sequence architectures.
+
+    python run_all.py --suite scaling      then open reports/site/index.html
+
+    The same command again goes on where it stopped. Exit status: 0 done (running out of memory or time is a result),
+    1 done, but some trials failed, 2 nothing done: bad input, 130 interrupted.
+    """
+    try:
+        places = _places(out, data_dir)
+        if list_:
+            _list(places, tuple(plugin))
+        elif report_only:
+            _report_only(places, report_only)
+        elif suite:
+            choice = _Choice(
+                suite, preset, _names(architectures), _names(tasks), device, seeds, tuple(set_), tuple(plugin)
+            )
+            raise typer.Exit(_run(choice, places, dry_run=dry_run, fresh=fresh, debug=debug))
+        else:
+            raise Stop("nothing to do: name a suite (--suite scaling), or see --list and --help")
+    except typer.Exit:
+        raise
+    except KeyboardInterrupt:
+        _say("interrupted; finished trials are kept, the same command goes on from them")
+        raise typer.Exit(INTERRUPTED) from None
+    except Exception as error:
+        if debug:
+            raise
+        _say(f"error: {_one_line(error)}")
+        raise typer.Exit(error.status if isinstance(error, Stop) else BAD_INPUT) from None
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What the command line asks for."""
+
+    suite: str
+    preset: str
+    architectures: tuple[str, ...]
+    tasks: tuple[str, ...]
+    device: str
+    seeds: int
+    overrides: tuple[str, ...]
+    plugins: tuple[str, ...]
+
+
+def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: bool) -> int:
+    """Plan and run one suite, render its page. Returns the exit status."""
+    from bench.execute.progress import Progress, duration
+    from bench.execute.runner import Runner, Stamp
+    from bench.execute.worker import Pool
+    from bench.plan import plan_scaling, run_id
+    from bench.spec import load_suite, parse_override, resolve
+    from results.store import Run
+
+    began, sections = time.perf_counter(), {}
+    suite = load_suite(choice.suite)
+    pool = Pool(PACKAGES, choice.plugins)
+    known = _describe(pool, choice.device)
+    environment = known["environment"]
+    device = environment["device"]
+    preset = choice.preset or ("quick" if device == "cpu" else "standard")
+    overrides = dict(parse_override(text) for text in choice.overrides)
+    if choice.seeds:
+        overrides["seeds"] = choice.seeds
+    if choice.architectures:
+        overrides["architectures"] = list(choice.architectures)
+    if choice.tasks:
+        if len(choice.tasks) > 1:
+            raise Stop(f"suite '{suite.suite}' measures cost on one task's inputs; give one name to --tasks")
+        overrides["task"] = choice.tasks[0]
+    spec = resolve(suite, preset, overrides)
+    chosen = _choose(known, spec)
+    sections["start-up"] = time.perf_counter() - began
+
+    began_sizing = time.perf_counter()
+    sized, shown = _size_all(pool, chosen, spec, known["engine_hash"])
+    plan = plan_scaling(spec, sized, device, _memory_limit(spec.memory_share), known["engine_hash"])
+    sections["planning"] = time.perf_counter() - began_sizing
+    name = run_id(suite.suite, preset, plan.trials, environment["environment_id"])
+    if dry_run:
+        _show_plan(plan, spec, preset, device, shown, name)
+        return OK
+
+    run = Run.create(places.runs, _fresh_name(places.runs, name) if fresh else name)
+    pool = Pool(PACKAGES, choice.plugins, str(run.folder / "worker.log"))
+    run.write_json("plan.json", _plan_json(run.run_id, suite.suite, preset, device, spec, shown, plan))
+    run.write_json("environment.json", environment)
+    _say(
+        f"{suite.suite} {preset} on {environment['device_name']}: {len(plan.trials)} trials, {len(sized)} architectures"
+    )
+    stamp = Stamp(suite.suite, environment["environment_id"], environment["git_commit"], environment["git_dirty"])
+    terminal = sys.stdout.isatty() and not os.environ.get("CI")
+    interrupted = False
+    with Progress(plan.trials, terminal) as progress:
+        runner = Runner(run, pool, stamp, progress.start, progress.end)
+        try:
+            runner.execute(plan, sized)
+        except KeyboardInterrupt:
+            interrupted = True
+    tally = runner.tally
+    run.write_json("summary.json", _summary(run, tally, sections, began, interrupted, plan))
+    if debug:
+        for trace in tally.traces:
+            _say(trace)
+    page = _render(run, places)
+    for status, reasons in _failures(run).items():
+        _say(f"{status}: {reasons}")
+    counts = ", ".join(f"{count} {status}" for status, count in sorted(tally.statuses.items()))
+    reused = f" ({tally.reused} from before)" if tally.reused else ""
+    _say(f"{counts}{reused} in {duration(time.perf_counter() - began)}; open {page}")
+    if interrupted:
+        raise KeyboardInterrupt
+    return SOME_FAILED if tally.statuses["error"] or tally.statuses["nan"] else OK
+
+
+def _describe(pool: Any, device: str) -> dict[str, Any]:
+    """Registry and environment, as a child sees them."""
+    worker = pool.start()
+    try:
+        answer = worker.call("describe", {"device": device}, timeout=300)
+    finally:
+        worker.close()
+    if answer.status != "ok":
+        reason = answer.reason.removeprefix("ValueError: ")
+        raise Stop(f"{reason} (while loading {', '.join(pool.plugins)})" if pool.plugins else reason)
+    for note in answer.notes:
+        _say(f"warning: {note}")
+    described: dict[str, Any] = answer.result
+    return described
+
+
+def _choose(known: dict[str, Any], spec: Any) -> list[dict[str, Any]]:
+    """Registry entries that the spec names, in the registry's order."""
+    from bench.registry import did_you_mean
+
+    entries = {e["name"]: e for e in known["architectures"]}
+    wanted = list(entries) if spec.architectures == "all" else list(spec.architectures)
+    for name in [*wanted, *spec.settings]:
+        if name not in entries:
+            raise Stop(f"no architecture '{name}'; {did_you_mean(name, list(entries))}")
+    task_names = [t["name"] for t in known["tasks"]]
+    if spec.task not in task_names:
+        raise Stop(f"no task '{spec.task}'; {did_you_mean(spec.task, task_names)}")
+    return [e for e in entries.values() if e["name"] in wanted]
+
+
+def _size_all(
+    pool: Any, entries: list[dict[str, Any]], spec: Any, engine_hash: str
+) -> tuple[list[Any], list[dict[str, Any]]]:
+    """Solve every width, in a child: a constructor that raises or exits costs its own architecture only."""
+    from bench.plan import Sized
+
+    sized, shown = [], []
+    worker = pool.start()
+    for entry in entries:
+        if not worker.alive():
+            worker = pool.start()
+        request = {
+            "architecture": entry["name"], "settings": spec.settings.get(entry["name"], {}), "mode": spec.mode,
+            "depth": spec.depth, "match": spec.match, "target": spec.target,
+        }  # fmt: skip
+        answer = worker.call("size", request, timeout=120)
+        source = f"{entry['hash']} {engine_hash}"
+        if answer.status != "ok":
+            if entry["name"] in spec.settings and entry["source"] == "built-in":
+                raise Stop(answer.reason)  # the user's own setting is wrong: say so before anything runs
+            sized.append(Sized(entry["name"], source, f"could not be built: {answer.reason}", answer.status))
+            found: dict[str, Any] = {"width": 0, "depth": spec.depth, "parameters": 0, "config": {}, "traits": None}
+        else:
+            found = answer.result
+            sized.append(
+                Sized(
+                    entry["name"],
+                    source,
+                    width=found["width"],
+                    depth=found["depth"],
+                    parameters=found["parameters"],
+                    config=found["config"],
+                    parallel_in_time=found["traits"]["parallel_in_time"],
+                )  # fmt: skip
+            )
+        shown.append({**entry, **found})
+    worker.close()
+    return sized, shown
+
+
+def _plan_json(
+    run_id: str, suite: str, preset: str, device: str, spec: Any, shown: list[dict[str, Any]], plan: Any
+) -> dict[str, Any]:
+    from datetime import UTC, datetime
+
+    return {
+        "schema": 1, "run_id": run_id, "suite": suite, "preset": preset, "device": device, "dtype": spec.dtype,
+        "mode": spec.mode, "match": spec.match, "target": spec.target, "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": _command(),
+        "regimes": [
+            {"name": name, "title": r.title, **({"tokens": r.tokens} if r.tokens else {"batch": r.batch})}
+            for name, r in spec.regimes.items()
+        ],
+        "lengths": list(spec.lengths), "seeds": list(range(spec.seeds)), "expected_trials": len(plan.trials),
+        "trial_ids": [t.trial_id for t in plan.trials], "spec": spec.model_dump(mode="json"), "architectures": shown,
+    }  # fmt: skip
+
+
+def _summary(
+    run: Any, tally: Any, sections: dict[str, float], began: float, interrupted: bool, plan: Any
+) -> dict[str, Any]:
+    from datetime import UTC, datetime
+
+    return {
+        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+        "wall_s": time.perf_counter() - began,
+        "measured_s": tally.measured_s,
+        "sections": {**sections, **tally.sections},
+        "trials": dict(tally.statuses),
+        "reused": tally.reused,
+        "interrupted": interrupted,
+        "complete": sum(tally.statuses.values()) == len(plan.trials),
+        "warnings": tally.warnings,
+    }
+
+
+def _report_only(places: Places, name: str) -> None:
+    from results.store import Run, StoreError, list_runs
+
+    folder = Path(name) if Path(name).is_dir() else places.runs / name
+    try:
+        run = Run.open(folder)
+    except StoreError:
+        from bench.registry import did_you_mean
+
+        raise Stop(f"no run '{name}'; {did_you_mean(name, [r.run_id for r in list_runs(places.runs)])}") from None
+    _say(f"open {_render(run, places)}")
+
+
+def _render(run: Any, places: Places) -> Path:
+    from reports.page import render, render_index
+    from results.store import list_runs
+
+    page = render(run, places.site)
+    render_index(list_runs(places.runs), places.site)
+    return page
+
+
+def _failures(run: Any) -> dict[str, str]:
+    """For each architecture that failed: how, in one line."""
+    from results.store import latest
+
+    found: dict[str, str] = {}
+    for record in latest(run.read()[0]):
+        if record.status in ("error", "nan") and not record.extra.get("skipped"):
+            found.setdefault(f"{record.architecture or 'machine'} {record.status}", record.reason)
+    for record in latest(run.read()[0]):  # never run at all: it could not be built
+        if record.status == "error" and not any(key.startswith(record.architecture) for key in found):
+            found.setdefault(f"{record.architecture} {record.status}", record.reason)
+    return found
+
+
+def _show_plan(plan: Any, spec: Any, preset: str, device: str, shown: list[dict[str, Any]], name: str) -> None:
+    from collections import Counter
+
+    print(
+        f"run {name}: preset {preset} on {device}, {spec.mode}, equal {spec.match} ({spec.target:,}), depth {spec.depth}"
+    )
+    for a in shown:
+        print(f"  {a['name']:<18} width {a['width']:>5}  {a['parameters']:>12,} parameters")
+    for kind, count in Counter(t.kind for t in plan.trials).items():
+        print(f"  {count:>5} {kind} trials")
+    seconds = sum(spec.seconds * 1.4 * len(t.phases) + 0.15 for t in plan.trials)
+    print(f"  at least {seconds / 60:.0f} minutes; cells near the limit of {spec.limit:g} s a call add to that")
+
+
+def _list(places: Places, plugins: tuple[str, ...]) -> None:
+    from bench.execute.worker import Pool
+    from bench.spec import load_suite, suite_names
+    from results.store import list_runs
+
+    known = _describe(Pool(PACKAGES, plugins), "")
+    print("suites")
+    for name in suite_names():
+        suite = load_suite(name)
+        print(f"  {name:<18} {suite.summary} ({', '.join(suite.presets)})")
+    for kind in ("architectures", "tasks"):
+        print(kind)
+        for e in known[kind]:
+            source = "" if e["source"] == "built-in" else f" [{e['source']}]"
+            print(f"  {e['name']:<18} {e['summary']}{source}")
+    print("runs")
+    for run in list_runs(places.runs):
+        print(f"  {run.run_id:<30} {run.read_json('plan.json').get('created', '')}")
+
+
+def _places(out: str, data_dir: str) -> Places:
+    data = Path(data_dir) if data_dir else None
+    if data is not None and not data.is_dir():
+        raise Stop(f"--data-dir {data}: no such folder")
+    if out:
+        return Places(Path(out) / "runs", Path(out) / "site", data)
+    return Places(ROOT / "results" / "runs", ROOT / "reports" / "site", data)
+
+
+def _fresh_name(runs: Path, name: str) -> str:
+    number = 2
+    while (runs / f"{name}-{number}").exists():
+        number += 1
+    return f"{name}-{number}" if (runs / name).exists() else name
+
+
+def _memory_limit(share: float) -> int:
+    """Bytes that a trial may take: a share of the machine's memory, or of the container's where that is less.
+
+    Of all memory, not of what is free just now: the limit is part of what a trial is, and must not change by itself.
+    """
+    import psutil
+
+    total = psutil.virtual_memory().total
+    with contextlib.suppress(OSError, ValueError):  # no container, or no limit ("max")
+        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return int(total * share) >> 28 << 28
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _command() -> str:
+    import shlex
+
+    return shlex.join(["python", "run_all.py", *sys.argv[1:]])
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    known = isinstance(error, Stop) or type(error).__module__.startswith(("bench", "results", "reports"))
+    return text if known and text else f"{type(error).__name__}: {text} (--debug shows where)"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command()(main)
+    app()
