@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -22,7 +23,7 @@ from reports.words import integer, power, short
 _WIDTH, _HEIGHT = 366.0, 262.0  # points; a page shows about 520 CSS pixels, a phone 350
 _LEFT, _BOTTOM, _TOP = 64.0, 40.0, 12.0
 _LONGEST_LABEL = 20
-_RC = {
+_RC: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: small, selectable, and in the page's font
     "svg.hashsalt": "seqbench",  # the same run gives the same page
     "text.parse_math": False,  # names come from plug-ins; a dollar sign is a dollar sign
@@ -56,7 +57,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Line:
-    """A curve: x (n,) tokens, y (n,), low and high (n,) or None. `stop` says why it ends early, empty where it does not."""
+    """A curve: x (n,) tokens, y (n,), low and high (n,) or None; `stop` says why it ends early, if it does."""
 
     name: str
     look: Look
@@ -173,7 +174,7 @@ def _value_axis(axes: Axes, lines: list[Line], scale: Scale) -> None:
         bits = np.arange(np.ceil(np.log2(low / 1.3)), np.log2(high * 1.3))
         axes.yaxis.set_major_locator(FixedLocator(2.0 ** bits[bits % max(1, round(len(bits) / 7)) == 0]))
         return
-    subs = (1.0,) if decades > 2.2 else (1.0, 3.0) if decades > 1.2 else (1.0, 2.0, 5.0)
+    subs: tuple[float, ...] = (1.0,) if decades > 2.2 else (1.0, 3.0) if decades > 1.2 else (1.0, 2.0, 5.0)
     if decades < 0.6:
         subs = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
     axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=8 if decades > 2.2 else 20))

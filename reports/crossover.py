@@ -8,7 +8,7 @@ sustained crossing is reported: the longest length after which the order no long
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -65,7 +65,7 @@ def crossover(name_a: str, a: Series, name_b: str, b: Series) -> Crossover:
     gaps = gap + a.deviations[:, in_a] - b.deviations[:, in_b]
     low, high = quantiles(gaps)
     lead = np.where((low > 0) & (gap > _LEAD), 1, np.where((high < 0) & (gap < -_LEAD), -1, 0))
-    span = {"first": int(common[0]), "last": int(common[-1])}
+    span: dict[str, Any] = {"first": int(common[0]), "last": int(common[-1])}
     decided = lead[lead != 0]
     if lead[-1] == 0:
         # Equal at the long end: no order is sustained, whatever happened before.

@@ -3,10 +3,10 @@
 A straight line through log y against log T is wrong where a fixed cost matters: an exact quadratic plus 0.2 ms of
 overhead reads as 0.81. So a >= 0 is fitted with b > 0 and p.
 
-Measured quantities (`fit_power`). Errors are relative. For every p of a grid, a and b have a closed form (weighted least
-squares with a >= 0); Huber weights keep one outlying cell from moving the line. The interval is a percentile bootstrap
-that adds two sources: resampled rounds and samples within each cell, and resampled residuals over lengths, scaled by
-their degrees of freedom, for whatever the three-parameter curve misses. Fewer than 4 lengths are not fitted.
+Measured quantities (`fit_power`). Errors are relative. For every p of a grid, a and b have a closed form (weighted
+least squares with a >= 0); Huber weights keep one outlying cell from moving the line. The interval is a percentile
+bootstrap that adds two sources: resampled rounds and samples within each cell, and resampled residuals over lengths,
+scaled by their degrees of freedom, for whatever the three-parameter curve misses. Fewer than 4 lengths are not fitted.
 
 Exact counts (`fit_counts`). FLOPs and span carry no noise, so the exponent is solved from the last three lengths, where
 a constant cancels: (T3^p - T2^p) / (T2^p - T1^p) = (y3 - y2) / (y2 - y1). The interval spans the last two such triples:
@@ -16,6 +16,7 @@ a single point where the count is a pure power plus a constant, wider where lowe
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import stdtrit  # scipy.stats takes a second to import
@@ -69,7 +70,7 @@ def local_slopes(series: Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return slopes, slopes + low, slopes + high
 
 
-def _tail(series: Series) -> dict[str, float]:
+def _tail(series: Series) -> dict[str, Any]:
     nothing = dict.fromkeys(("local_slope", "local_low", "local_high", "previous_slope"), float("nan"))
     if len(series.lengths) < 2:
         return nothing
@@ -84,7 +85,7 @@ def _tail(series: Series) -> dict[str, float]:
     }
 
 
-def _range(series: Series) -> dict[str, int]:
+def _range(series: Series) -> dict[str, Any]:
     return {
         "n_lengths": len(series.lengths),
         "first_length": int(series.lengths[0]),
@@ -160,7 +161,7 @@ def _best(log_t: np.ndarray, y: np.ndarray, scale: float, with_offset: bool) -> 
 
 
 def fit_power(series: Series, rng: np.random.Generator, with_offset: bool = True) -> Fit:
-    """Fit a measured series (positive values). `with_offset=False` fixes a = 0, for series that theory says are flat."""
+    """Fit a measured series of positive values. `with_offset=False` fixes a = 0, where theory says flat."""
     method = "a + b T^p, robust" if with_offset else "b T^p, robust"
     n = len(series.lengths)
     if n < MIN_LENGTHS:

@@ -25,11 +25,19 @@ def headline(analysis: Analysis) -> Headline:
     """Cards and sentences; both may be empty where nothing was measured."""
     regime = analysis.time_regime()
     step = "forward_backward" if analysis.by_architecture("cell", regime, "forward_backward", "time") else "forward"
-    cards = [c for c in (_fastest(analysis, regime, step), _doubling(analysis, regime, step), _crossing(analysis, regime, step),
-                         _leanest(analysis, regime)) if c]  # fmt: skip
-    sentences = [s for s in (_growth(analysis, regime, step), _crossings(analysis, regime, step), _stopped(analysis, regime),
-                             _verdicts(analysis)) if s]  # fmt: skip
-    return Headline(cards, sentences)
+    cards = [
+        _fastest(analysis, regime, step),
+        _doubling(analysis, regime, step),
+        _crossing(analysis, regime, step),
+        _leanest(analysis, regime),
+    ]
+    sentences = [
+        _growth(analysis, regime, step),
+        _crossings(analysis, regime, step),
+        _stopped(analysis, regime),
+        _verdicts(analysis),
+    ]
+    return Headline([c for c in cards if c], [s for s in sentences if s])
 
 
 def _at(analysis: Analysis, regime: str, step: str, metric: str, length: int) -> dict[str, float]:
@@ -58,7 +66,7 @@ def _last_doubling(analysis: Analysis, regime: str, step: str) -> dict[str, floa
     """Factor in time for a doubling of the length, from the last two lengths of each architecture."""
     found = analysis.by_architecture("cell", regime, step, "time")
     factors = {}
-    for name, one in found.items():
+    for name in found:
         judged = analysis.fit(name, "cell", regime, step, "time")
         if judged is not None and np.isfinite(judged.fit.local_slope):
             factors[name] = 2.0**judged.fit.local_slope
@@ -94,7 +102,7 @@ def _notable(analysis: Analysis, regime: str, step: str) -> list[Crossover]:
     growth = {n: j.fit.exponent for n in chosen if (j := analysis.fit(n, "cell", regime, step, "time")) is not None}
     found = [
         c for c in analysis.crossovers.get((regime, step, "time"), [])
-        if c.outcome == "crosses" and c.crossings == 1 and {c.a, c.b} <= chosen and 0 < c.low and np.isfinite(c.high)
+        if c.outcome == "crosses" and c.crossings == 1 and {c.a, c.b} <= chosen and c.low > 0 and np.isfinite(c.high)
     ]  # fmt: skip
 
     def gain(c: Crossover) -> float:
@@ -136,7 +144,8 @@ def _leanest(analysis: Analysis, regime: str) -> tuple[str, str, str] | None:
         if len(who) <= 3
         else f"{joined([short(n) for n in who[:2]], 'or')} ({len(who)} are equal)"
     )
-    return (f"{memory(held[low])} to {memory(held[high])}", f"of activations kept for training at {integer(length)} tokens",
+    return (f"{memory(held[low])} to {memory(held[high])}",
+            f"of activations kept for training at {integer(length)} tokens",
             f"least: {few}; most: {short(high)}")  # fmt: skip
 
 

@@ -31,20 +31,20 @@ def gather(data: RunData) -> list[Warn]:
         found.append(
             Warn("missing trials", f"{integer(expected - done)} of {integer(expected)} trials left no record.")
         )
+    seeds = {r.seed for r in data.records if r.kind == "cell" and r.status == "ok"}
+    if 0 < len(seeds) < 3:
+        found.append(Warn("few rounds", f"{len(seeds)} of at least 3 rounds: intervals hardly show what differs between "
+                                        "rounds; they are too narrow."))  # fmt: skip
     if env.get("debug_build"):
         found.append(Warn("debug build", "torch is a debug build; times say little."))
     if env.get("git_dirty") or any(r.git_dirty for r in data.records):
-        found.append(
-            Warn(
-                "uncommitted changes", "The code had changes that no commit holds; the run cannot be repeated exactly."
-            )
-        )
+        found.append(Warn("uncommitted changes", "The code had changes that no commit holds."))
     unstable = [(r.architecture, r.regime, r.length, r.seed) for r in data.records if r.extra.get("unstable")]
     if unstable:
         places = ", ".join(f"{a} {regime} {integer(t)} (seed {s})" for a, regime, t, s in unstable[:12])
         more = f" and {len(unstable) - 12} more" if len(unstable) > 12 else ""
         found.append(Warn(f"{integer(len(unstable))} unstable trials",
-                          f"The spread of samples (interquartile range over median) passed 10 %: {places}{more}."))  # fmt: skip
+                          f"The spread (interquartile range over median) passed 10 %: {places}{more}."))  # fmt: skip
     loads = [float(r.extra["load"]) for r in data.records if isinstance(r.extra.get("load"), int | float)]
     busy = [v for v in loads if v > BUSY]
     if busy:

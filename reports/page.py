@@ -100,8 +100,10 @@ def _environment_rows(data: RunData) -> list[tuple[str, Any]]:
         return words.memory(float(env[name])) if env.get(name) else ""
 
     return [
-        ("device", env.get("device_name") or env.get("device") or data.plan.get("device")), ("processor", env.get("cpu")),
-        ("cores / threads used", f"{env.get('cores', '?')} / {env.get('threads', '?')}"), ("memory", size("memory_bytes")),
+        ("device", env.get("device_name") or env.get("device") or data.plan.get("device")),
+        ("processor", env.get("cpu")),
+        ("cores / threads used", f"{env.get('cores', '?')} / {env.get('threads', '?')}"),
+        ("memory", size("memory_bytes")),
         ("GPU memory", size("gpu_memory_bytes")), ("system", env.get("os")), ("Python", env.get("python")),
         ("torch", env.get("torch")), ("CUDA", env.get("cuda")), ("driver", env.get("driver")),
         ("number format", data.plan.get("dtype")), ("mode", data.plan.get("mode")), ("equal", data.plan.get("match")),

@@ -66,7 +66,7 @@ def stop_words(stops: list[Stop]) -> str:
 
 
 def _time(analysis: Analysis) -> Group:
-    plots = []
+    plots: list[Plot] = []
     for regime in analysis.data.regimes:
         name = regime["name"]
         if analysis.data.fixed_tokens(name):
@@ -74,9 +74,9 @@ def _time(analysis: Analysis) -> Group:
         for step in ("forward", "forward_backward"):
             lines = _lines(analysis, analysis.by_architecture("cell", name, step, "time"), _stops(analysis, name))
             caption = (
-                "Lower is faster. On these axes T^p is a straight line, and the steeper it is the larger is p: twice the "
-                "length takes twice the time at p = 1, four times at p = 2. Flat left ends are fixed cost (launches), "
-                "not arithmetic. " + stop_words(_stops(analysis, name))
+                "Lower is faster. On these axes T^p is a straight line, and the steeper it is the larger is p: twice "
+                "the length takes twice the time at p = 1, four times at p = 2. Flat left ends are fixed cost "
+                "(launches), not arithmetic. " + stop_words(_stops(analysis, name))
             )
             title = f"Time, {phase(step)}, {analysis.data.regime_title(name)}"
             plots += _chart(f"time-{name}-{step}", title, lines, Scale("time", seconds), caption)
@@ -85,7 +85,7 @@ def _time(analysis: Analysis) -> Group:
 
 
 def _parallel(analysis: Analysis) -> Group:
-    plots = []
+    plots: list[Plot] = []
     for regime in analysis.data.regimes:
         name = regime["name"]
         if not analysis.data.fixed_tokens(name):
@@ -130,7 +130,7 @@ def _ratio(top: Series, bottom: Series, unit: str, factor: Callable[[int], float
 
 
 def _memory(analysis: Analysis) -> Group:
-    plots = []
+    plots: list[Plot] = []
     for regime in analysis.data.regimes:
         name = regime["name"]
         if analysis.data.fixed_tokens(name):
@@ -158,7 +158,7 @@ def _forest(analysis: Analysis) -> Group:
         ("Time, forward", "cell", regime, "forward", "time"),
         ("Time, forward + backward", "cell", regime, "forward_backward", "time"),
     )
-    plots = []
+    plots: list[Plot] = []
     for title, kind, place, step, metric in wanted:
         points = []
         for a in analysis.data.architectures:
@@ -180,7 +180,7 @@ def _forest(analysis: Analysis) -> Group:
 
 
 def _machine(analysis: Analysis) -> Group:
-    plots = []
+    plots: list[Plot] = []
     roof = analysis.find("", "roof", "", "all_threads", "matmul_throughput")
     for regime in analysis.data.regimes:
         name = regime["name"]
@@ -223,7 +223,8 @@ def _decode(analysis: Analysis) -> Group:
         "what came before.",
     ) + _chart(
         "decode-state", "Decoding: size of the state",
-        _lines(analysis, analysis.by_architecture("decode", "", "decode", "state_memory")), Scale("state", memory, binary=True),
+        _lines(analysis, analysis.by_architecture("decode", "", "decode", "state_memory")),
+        Scale("state", memory, binary=True),
         "What must be kept to go on after a context of the given length: a fixed state, or keys and values of all "
         "tokens.",
     )  # fmt: skip

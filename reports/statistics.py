@@ -18,7 +18,7 @@ from reports.verdicts import MARGINS, Verdict, judge_path, judge_time, judge_wit
 EXACT_KINDS = ("graph", "path")
 COUNTS = ("flops", "mixing_flops", "span")
 MEMORY = ("activation_memory", "peak_memory")
-COMPARED = (("forward", "time"), ("forward_backward", "time"), ("forward_backward", "activation_memory"))
+COMPARED = (("forward_backward", "time"), ("forward", "time"), ("forward_backward", "activation_memory"))
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,12 @@ def analyse(data: RunData) -> Analysis:
 def _judge(analysis: Analysis, architecture: Architecture, key: Key, one: Series) -> Judged | None:
     if key.kind == "cell" and key.metric == "time":
         return _judge_time(analysis, architecture, key, one)
-    if key.kind in ("cell", "decode") and len(set(one.values.tolist())) == 1 and not one.deviations.any():
+    if (
+        key.kind in ("cell", "decode")
+        and key.metric in (*MEMORY, "state_memory")
+        and len(set(one.values.tolist())) == 1
+        and not one.deviations.any()
+    ):
         constant = fit_counts(one)  # the same to the byte: exponent 0, no interval
         theory = _memory_theory(analysis, architecture, key)
         return Judged(key, constant, theory, *judge_with_tail(constant, theory, MARGINS["memory"]))

@@ -13,7 +13,6 @@ from reports.statistics import Analysis, Judged, ranks_at, work_metric
 from reports.verdicts import SYMBOLS, shape_errors
 from reports.words import bracket, count, digits, integer, memory, phase, power, quantity, rounded, seconds, short
 
-
 LAST = 1e300  # sorts after every number; an infinity would turn a column of numbers into text
 
 
@@ -75,7 +74,7 @@ def exponent(judged: Judged | None) -> Value:
         theory = f"{judged.theory:g}"
     title = "; ".join(filter(None, [
         f"theory {theory}" if theory else "", judged.note or fit.reason, f"{fit.n_lengths} lengths, "
-        f"{integer(fit.first_length)} to {integer(fit.last_length)}", f"slope of the last doubling {power(fit.local_slope)}",
+        f"{integer(fit.first_length)} to {integer(fit.last_length)}", f"last doubling {power(fit.local_slope)}",
     ]))  # fmt: skip
     if not np.isfinite(fit.exponent):
         return Value("–", 99.0, fit.reason, title, judged.verdict)
@@ -147,8 +146,9 @@ def _number(text: str, order: float, small: str = "") -> Value:
 
 def leaderboard(analysis: Analysis) -> Table:
     """One row an architecture, regime and length; the menus start at the longest length that all finished."""
-    columns = ["architecture", "family", "regime", "length (tokens)", "rank", "training step", "against best", "forward",
-               "activation memory", "peak memory", "FLOPs a sequence", "parallelism", "parameters"]  # fmt: skip
+    columns = ["architecture", "family", "regime", "length (tokens)", "rank", "training step", "against best",
+               "forward", "activation memory", "peak memory", "FLOPs a sequence", "parallelism",
+               "parameters"]  # fmt: skip
     rows: list[list[Value]] = []
     stops = {(s.architecture, s.regime): s for s in analysis.data.stops}
     for regime in analysis.data.regimes:

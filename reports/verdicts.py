@@ -15,9 +15,9 @@ Two refinements, because theory speaks of T -> infinity and a run does not go th
 - Memory and counts. The slope of the last doubling stands beside the fit. It agrees if either agrees, and disagrees
   only if both do and the slope does not move toward theory from one doubling to the next.
 
-Path length is discrete (it counts layers), so that an exponent from a few short lengths says little. Instead a constant,
-a logarithm and a straight line are compared: the claim agrees if its shape fits best, and disagrees if another shape
-has less than a quarter of its squared relative error.
+Path length is discrete (it counts layers), so that an exponent from a few short lengths says little. Instead a
+constant, a logarithm and a straight line are compared: the claim agrees if its shape fits best, and disagrees if
+another shape has less than a quarter of its squared relative error.
 """
 
 from __future__ import annotations

@@ -170,10 +170,12 @@ def _cells(run_id: str, p: Planted, lengths: tuple[int, ...], seeds: tuple[int, 
                 if all_fail or length >= limit:
                     status = "oom" if all_fail or p.oom_from else "timeout"
                     skipped = not all_fail and length > limit
-                    reason = (f"skipped: length {limit:g} ended {status}" if skipped
-                              else "needs 9.1 GiB, the limit is 8 GiB" if status == "oom" else "passed 60 s")  # fmt: skip
-                    records.append(_record(run_id, "cell", p.name, length, seed, regime, batch, status=status,
-                                           reason=reason, failed_phase="forward_backward", skipped=skipped))  # fmt: skip
+                    reason = "needs 9.1 GiB, the limit is 8 GiB" if status == "oom" else "passed 60 s"
+                    if skipped:
+                        reason = f"skipped: length {limit:g} ended {status}"
+                    asked = (run_id, "cell", p.name, length, seed, regime, batch)
+                    failed: dict[str, Any] = {"status": status, "reason": reason, "failed_phase": "forward_backward"}
+                    records.append(_record(*asked, **failed, skipped=skipped))
                     continue
                 work = p.seconds(length, batch)
                 round_effect = float(np.exp(rng.normal(0, noise / 2)))

@@ -68,7 +68,8 @@ def page(browser: Any, site: Path) -> Any:
 
 
 def shown(browser: Any, table: str, column: int) -> list[str]:
-    script = "return [...document.querySelectorAll(`#${arguments[0]} tbody tr`)].map(r => r.cells[arguments[1]]?.dataset.text)"
+    rows = "[...document.querySelectorAll(`#${arguments[0]} tbody tr`)]"
+    script = f"return {rows}.map(r => r.cells[arguments[1]]?.dataset.text)"
     return list(browser.execute_script(script, table, column))
 
 

@@ -19,7 +19,7 @@ LENGTHS = np.array([64, 128, 256, 512, 1024, 2048, 4096, 8192])
 
 
 def curve(f: Callable[[np.ndarray], np.ndarray], noise: float = 0.01, seed: int = 0, last: int = 8192) -> Series:
-    lengths = LENGTHS[LENGTHS <= last]
+    lengths = LENGTHS[last >= LENGTHS]
     spread = np.random.default_rng(seed).normal(0, noise, (REPLICATES, len(lengths)))
     values = np.asarray(f(lengths.astype(float)) * np.ones(len(lengths)))
     return Series(lengths, values, spread, np.full(len(lengths), 3), "s", False)
