@@ -33,8 +33,8 @@ def gather(data: RunData) -> list[Warn]:
         )
     seeds = {r.seed for r in data.records if r.kind == "cell" and r.status == "ok"}
     if 0 < len(seeds) < 3:
-        found.append(Warn("few rounds", f"{len(seeds)} of at least 3 rounds: intervals hardly show what differs between "
-                                        "rounds; they are too narrow."))  # fmt: skip
+        found.append(Warn("few rounds", f"{len(seeds)} of at least 3 rounds: intervals hardly show what differs "
+                                        "between rounds; they are too narrow."))  # fmt: skip
     if env.get("debug_build"):
         found.append(Warn("debug build", "torch is a debug build; times say little."))
     if env.get("git_dirty") or any(r.git_dirty for r in data.records):

@@ -142,7 +142,10 @@ def strip(plan: dict[str, Any]) -> None:
 def test_odd_runs_render(tmp_path: Path, name: str, options: dict[str, Any], says: str) -> None:
     options.setdefault("architectures", (BY_NAME["lstm"], BY_NAME["attention_naive"]))
     run = make_run(tmp_path / "runs", run_id=name, **options)
-    assert says in text(render(run, tmp_path / "site"))
+    page = text(render(run, tmp_path / "site"))
+    assert says in page
+    anchors = re.findall(r'href="#([^"]+)"', re.sub(r"<svg.*?</svg>", "", page, flags=re.S))
+    assert all(f'id="{a}"' in page for a in anchors)
 
 
 def test_missing_side_files(tmp_path: Path) -> None:
