@@ -50,27 +50,26 @@ def plan_scaling(spec: ScalingSpec, architectures: list[Sized], device: str, mem
         memory: bytes that one trial may take.
         machine_hash: source hash of what measures the machine itself.
     """
-    shared = "all" if device != "cpu" else ""  # starting CUDA takes seconds: on a GPU one child serves until it fails
+    # On a CPU each architecture has a child of its own, so that none can disturb another; a failure ends that child. On
+    # a GPU one child serves all until it fails: each would hold a context and cached memory on the device.
+    on_cpu = device == "cpu"
 
     def trial(kind: Any, sized: Sized, **fields: Any) -> Trial:
         return Trial(
             kind=kind, architecture=sized.name, task=spec.task, mode=spec.mode, width=sized.width, depth=sized.depth,
             parameters=sized.parameters, dtype=spec.dtype, device=device, settings=sized.config or {},
             seconds=spec.seconds, limit=spec.limit, timeout=spec.timeout, memory=memory, source=sized.hash,
-            **{"regime": "", "batch": 1, "seed": 0, "phases": (), "worker": shared, **fields},
+            **{"regime": "", "batch": 1, "seed": 0, "phases": (), "worker": (sized.name or "machine") if on_cpu else "device", **fields},
         )  # fmt: skip
 
-    checks = [trial("check", a, length=0, worker=f"counts {a.name}") for a in architectures]
+    checks = [trial("check", a, length=0) for a in architectures]
     counts: list[Trial] = []
     phases = ("forward", "forward_backward") if "forward_backward" in spec.phases else ("forward",)
     for a in architectures:
-        own: dict[str, Any] = {"worker": f"counts {a.name}"}
-        counts += [trial("graph", a, length=n, phases=phases, **own) for n in spec.lengths]
+        counts += [trial("graph", a, length=n, phases=phases) for n in spec.lengths]
         for index, n in enumerate(spec.path_lengths):
             if a.parallel_in_time or n <= MAX_PATH_LENGTH_SEQUENTIAL:
-                counts.append(
-                    trial("path", a, length=n, phases=("field", "layers") if index == 0 else ("layers",), **own)
-                )
+                counts.append(trial("path", a, length=n, phases=("field", "layers") if index == 0 else ("layers",)))
     timed: list[Trial] = []
     machine = Sized("", machine_hash)
     for seed in range(spec.seeds):

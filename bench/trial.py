@@ -22,7 +22,7 @@ class Trial:
         seconds: how long to repeat each timing. limit: longest that one call may take.
         timeout: seconds after which the child is killed. memory: bytes it may take over its start.
         source: hash of the source it runs.
-        worker: trials in a row with the same name share a child; "" asks for a fresh one.
+        worker: trials with the same name share a child, as long as none of them fails.
     """
 
     kind: Kind

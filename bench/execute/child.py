@@ -12,7 +12,6 @@ import os
 import resource
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -154,12 +153,9 @@ def _size(payload: dict[str, Any], send: Send) -> dict[str, Any]:
 def _trial(trial: Any, send: Send) -> dict[str, Any]:
     from bench.execute.measurements import run_trial
 
-    started = time.perf_counter()
     if trial.memory and trial.device == "cpu":
         _limit_memory(trial.memory)
-    result = run_trial(trial, send)
-    result["child_s"] = time.perf_counter() - started
-    return result
+    return run_trial(trial, send)
 
 
 CALLS: dict[str, Callable[[Any, Send], Any]] = {"describe": _describe, "size": _size, "trial": _trial}

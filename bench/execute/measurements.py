@@ -97,6 +97,7 @@ def run_trial(trial: Trial, send: Send) -> dict[str, Any]:
         KINDS[trial.kind](trial, session)
     finally:
         send("measured", session.device.total)
+        session.device.release()  # the next trial of this child starts from what this one did
     return session.result()
 
 

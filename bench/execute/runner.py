@@ -63,8 +63,7 @@ class Runner:
     tally: Tally = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
-        self._worker: Worker | None = None
-        self._worker_name = ""
+        self._workers: dict[str, Worker] = {}
         self._broken: dict[str, tuple[str, str]] = {}
         # (architecture, kind, regime, phase) -> the shortest length that ran out, how, and in which seed
         self._stopped: dict[tuple[str, str, str, str], tuple[int, str, int]] = {}
@@ -119,13 +118,14 @@ class Runner:
         return self._record(trial, answer, started.isoformat(timespec="seconds"), time.perf_counter() - began)
 
     def _call(self, trial: Trial) -> Answer:
-        if self._worker is None or not trial.worker or trial.worker != self._worker_name or not self._worker.alive():
-            self._close()
-            self._worker, self._worker_name = self.pool.start(), trial.worker
+        worker = self._workers.get(trial.worker)
+        if worker is None or not worker.alive():
+            worker = self._workers[trial.worker] = self.pool.start()
         memory = trial.memory if trial.device == "cpu" else 0
-        answer = self._worker.call("trial", trial, timeout=trial.timeout, memory=memory)
-        if answer.status != "ok" or not trial.worker:
-            self._close()
+        answer = worker.call("trial", trial, timeout=trial.timeout, memory=memory)
+        if answer.status != "ok":
+            worker.close()  # whatever the failure left behind goes with the child
+            del self._workers[trial.worker]
         if answer.trace:
             self.tally.traces.append(f"{trial.kind} {trial.architecture} T={trial.length}\n{answer.trace}")
         return answer
@@ -177,9 +177,8 @@ class Runner:
         )  # fmt: skip
 
     def _close(self) -> None:
-        if self._worker is not None:
-            self._worker.close()
-        self._worker = None
+        while self._workers:
+            self._workers.popitem()[1].close()
 
 
 def _same_skip(previous: Record | None, record: Record) -> bool:

@@ -15,6 +15,7 @@ wait for each other. Ranges are tight for batch 1, which is why the trace uses i
 from __future__ import annotations
 
 import dataclasses
+import sys
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,8 +28,8 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 # One traced operation takes about 0.1 ms. A longer trace is replaced by the line through three short ones, if exact.
-MAX_OPERATIONS = 5_000
-LINE_LENGTHS = (16, 32, 64)
+MAX_OPERATIONS = 1_500
+LINE_LENGTHS = (8, 16, 32)
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,7 @@ class Counter:
         self.width = width
         self.backward = backward
         self.traced: dict[int, Counts] = {}
+        self.too_long = sys.maxsize
 
     def count(self, length: int) -> tuple[Counts, str]:
         """Counts at `length`, and how they were found: "traced", or "affine" where a trace would be too long.
@@ -154,20 +156,17 @@ class Counter:
         Raises:
             Untraceable: too long to trace, and the three short traces do not lie on one line.
         """
-        if length <= LINE_LENGTHS[-1]:
-            return self._trace(length), "traced"
-        operations = [self._trace(n).operations for n in LINE_LENGTHS]
-        growth = (operations[2] - operations[1]) / (LINE_LENGTHS[2] - LINE_LENGTHS[1])
-        too_long = operations[2] + growth * (length - LINE_LENGTHS[2]) > MAX_OPERATIONS
-        line = self._line(length) if too_long else None
-        if line is not None:
-            return line, "affine"
-        try:
-            return self._trace(length, MAX_OPERATIONS), "traced"
-        except _TooMany:
+        if length < self.too_long:
+            try:
+                return self._trace(length, MAX_OPERATIONS), "traced"
+            except _TooMany:
+                self.too_long = length
+        line = self._line(length)
+        if line is None:
             raise Untraceable(
                 f"more than {MAX_OPERATIONS:,} operations at {length:,} tokens, and not a line in T at {LINE_LENGTHS}"
-            ) from None
+            )
+        return line, "affine"
 
     def _trace(self, length: int, most: int | None = None) -> Counts:
         if length not in self.traced:
