@@ -217,9 +217,13 @@ def _size_all(
         if not worker.alive():
             worker = pool.start()
         request = {
-            "architecture": entry["name"], "settings": spec.settings.get(entry["name"], {}), "mode": spec.mode,
-            "depth": spec.depth, "match": spec.match, "target": spec.target,
-        }  # fmt: skip
+            "architecture": entry["name"],
+            "settings": spec.settings.get(entry["name"], {}),
+            "mode": spec.mode,
+            "depth": spec.depth,
+            "match": spec.match,
+            "target": spec.target,
+        }
         answer = worker.call("size", request, timeout=120)
         source = f"{entry['hash']} {engine_hash}"
         if answer.status != "ok":
@@ -238,7 +242,7 @@ def _size_all(
                     parameters=found["parameters"],
                     config=found["config"],
                     parallel_in_time=found["traits"]["parallel_in_time"],
-                )  # fmt: skip
+                )
             )
         shown.append({**entry, **found})
     worker.close()
@@ -251,16 +255,28 @@ def _plan_json(
     from datetime import UTC, datetime
 
     return {
-        "schema": 1, "run_id": run_id, "suite": suite, "preset": preset, "device": device, "dtype": spec.dtype,
-        "mode": spec.mode, "match": spec.match, "target": spec.target, "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "schema": 1,
+        "run_id": run_id,
+        "suite": suite,
+        "preset": preset,
+        "device": device,
+        "dtype": spec.dtype,
+        "mode": spec.mode,
+        "match": spec.match,
+        "target": spec.target,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": _command(),
         "regimes": [
             {"name": name, "title": r.title, **({"tokens": r.tokens} if r.tokens else {"batch": r.batch})}
             for name, r in spec.regimes.items()
         ],
-        "lengths": list(spec.lengths), "seeds": list(range(spec.seeds)), "expected_trials": len(plan.trials),
-        "trial_ids": [t.trial_id for t in plan.trials], "spec": spec.model_dump(mode="json"), "architectures": shown,
-    }  # fmt: skip
+        "lengths": list(spec.lengths),
+        "seeds": list(range(spec.seeds)),
+        "expected_trials": len(plan.trials),
+        "trial_ids": [t.trial_id for t in plan.trials],
+        "spec": spec.model_dump(mode="json"),
+        "architectures": shown,
+    }
 
 
 def _summary(

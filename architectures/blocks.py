@@ -117,12 +117,15 @@ class ResidualStack(nn.Module):
         self.use_reference = False
 
     def forward(self, x_BTD: Tensor, keep_BT: Tensor | None = None) -> Tensor:
+        if keep_BT is not None:
+            # masked_fill, not a product: garbage at padding may be NaN, and NaN times zero is NaN, in masked scores and
+            # in gradients of weights too.
+            x_BTD = x_BTD.masked_fill(~keep_BT[..., None], 0.0)
         if self.positions is not None:
             x_BTD = self.positions(x_BTD, 0)
         for block in self.blocks:
             x_BTD = block(x_BTD, keep_BT, self.use_reference)
         y_BTD = self.norm(x_BTD)
-        # masked_fill, not a product: garbage at padding may be NaN, and NaN times zero is NaN.
         return y_BTD if keep_BT is None else y_BTD.masked_fill(~keep_BT[..., None], 0.0)
 
     def _blocks(self) -> Iterator[Block]:

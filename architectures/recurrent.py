@@ -44,7 +44,7 @@ class RecurrentMixer(Mixer):
         self.num_hidden = num_hidden
 
     def forward(self, x_BTD: Tensor, keep_BT: Tensor | None = None) -> Tensor:
-        too_long = x_BTD.is_cuda and x_BTD.shape[1] > CUDNN_MAX_LENGTH
+        too_long = x_BTD.shape[1] > longest_chunk(x_BTD)
         if not self.core.bidirectional:  # padding is on the right, so no real token comes after it
             return self._chunked(x_BTD, self.zeros(x_BTD), self._weights(0))[0] if too_long else self.core(x_BTD)[0]
         if keep_BT is None and not too_long:
@@ -80,9 +80,8 @@ class RecurrentMixer(Mixer):
         self, x_BTD: Tensor, hidden: tuple[Tensor, ...], weights: list[Tensor]
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """One direction through the fused kernel, in chunks that carry the state where the kernel has a length limit."""
-        limit = CUDNN_MAX_LENGTH if x_BTD.is_cuda else x_BTD.shape[1]
         outputs = []
-        for chunk_BCD in x_BTD.split(limit, dim=1):
+        for chunk_BCD in x_BTD.split(longest_chunk(x_BTD), dim=1):
             # arguments after the weights: biases, layers, dropout, training, bidirectional, batch first
             packed = hidden if self.num_hidden > 1 else hidden[0]
             y_BCH, *rest = self.fused(chunk_BCD, packed, weights, True, 1, 0.0, self.training, False, True)
@@ -97,6 +96,11 @@ class RecurrentMixer(Mixer):
             hidden = self.cell(x_BD, hidden, weights)
             outputs.append(hidden[0])
         return torch.stack(outputs, dim=1)
+
+
+def longest_chunk(x_BTD: Tensor) -> int:
+    """The longest sequence that the device's kernel takes at once."""
+    return CUDNN_MAX_LENGTH if x_BTD.is_cuda else max(CUDNN_MAX_LENGTH, x_BTD.shape[1])
 
 
 def flip_real(x_BTD: Tensor, keep_BT: Tensor | None) -> Tensor:

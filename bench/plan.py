@@ -15,6 +15,12 @@ from bench.trial import Trial
 MAX_PATH_LENGTH_SEQUENTIAL = 512
 
 
+# A speed-up compares times of one visit: the first round has it.
+ONCE = ("forward_1_thread",)
+# Bytes do not depend on the seed, and one pass is enough: a trial of its own, which goes on where timing is too slow.
+MEMORY = "memory"
+
+
 @dataclass(frozen=True)
 class Sized:
     """An architecture as it will be run, or the reason why it cannot be."""
@@ -59,7 +65,8 @@ def plan_scaling(spec: ScalingSpec, architectures: list[Sized], device: str, mem
             kind=kind, architecture=sized.name, task=spec.task, mode=spec.mode, width=sized.width, depth=sized.depth,
             parameters=sized.parameters, dtype=spec.dtype, device=device, settings=sized.config or {},
             seconds=spec.seconds, limit=spec.limit, timeout=spec.timeout, memory=memory, source=sized.hash,
-            **{"regime": "", "batch": 1, "seed": 0, "phases": (), "worker": (sized.name or "machine") if on_cpu else "device", **fields},
+            worker=(sized.name or "machine") if on_cpu else "device",
+            **{"regime": "", "batch": 1, "seed": 0, "phases": (), **fields},
         )  # fmt: skip
 
     checks = [trial("check", a, length=0) for a in architectures]
@@ -85,14 +92,16 @@ def plan_scaling(spec: ScalingSpec, architectures: list[Sized], device: str, mem
 
 
 def _cells(spec: ScalingSpec, architectures: list[Sized], trial: Any, seed: int) -> Iterable[Trial]:
-    # Memory is exact, or does not depend on the seed: once is enough.
-    phases = tuple(p for p in spec.phases if p != "memory" or seed == 0)
+    phases = tuple(p for p in spec.phases if p != MEMORY and (p not in ONCE or seed == 0))
     for a in architectures:
         for name, regime in spec.regimes.items():
             for length in spec.lengths:
                 batch = regime.batch_at(length)
-                if batch is not None:
-                    yield trial("cell", a, regime=name, batch=batch, length=length, seed=seed, phases=phases)
+                if batch is None:
+                    continue
+                yield trial("cell", a, regime=name, batch=batch, length=length, seed=seed, phases=phases)
+                if MEMORY in spec.phases and seed == 0:
+                    yield trial("cell", a, regime=name, batch=batch, length=length, phases=(MEMORY,))
         if spec.mode == "causal":
             for length in spec.decode_lengths:
                 yield trial("decode", a, length=length, seed=seed, phases=("decode",))

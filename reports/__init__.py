@@ -1,5 +1,5 @@
 """From a run folder to tables, plots and pages: statistics first, drawing last.
 
-Imports `results`, numpy, pandas, scipy, matplotlib, seaborn, jinja2 and itables; never torch. Names no architecture:
+Imports `results`, numpy, pandas, scipy, matplotlib, jinja2 and itables; never torch. Names no architecture:
 whatever a run's plan.json lists appears in every table and plot.
 """

@@ -106,14 +106,17 @@ class RunData:
         """True where the batch shrinks as the sequence grows, so that every batch has the same number of tokens."""
         return any(r["name"] == name and r.get("tokens") for r in self.regimes)
 
-    @property
-    def stops(self) -> list[Stop]:
-        """The first failure of each architecture and regime; a length that some round finished is not a stop."""
-        finished = {(r.architecture, r.regime, r.length) for r in self.records if r.kind == "cell" and r.status == "ok"}
+    def stops(self, phase: str) -> list[Stop]:
+        """The shortest length of each architecture and regime that no round could measure this phase at, and why."""
+        cells = sorted((r for r in self.records if r.kind == "cell"), key=lambda r: (r.length, r.seed))
+        measured = {
+            (r.architecture, r.regime, r.length) for r in cells for m in r.measurements
+            if m.phase == phase and m.metric == "time"
+        }  # fmt: skip
         first: dict[tuple[str, str], Record] = {}
-        for record in sorted((r for r in self.records if r.kind == "cell"), key=lambda r: (r.length, r.seed)):
+        for record in cells:
             place = (record.architecture, record.regime)
-            if record.status != "ok" and place not in first and (*place, record.length) not in finished:
+            if record.status != "ok" and place not in first and (*place, record.length) not in measured:
                 first[place] = record
         return [Stop(a, regime, r.length, r.status, r.reason) for (a, regime), r in first.items()]
 
@@ -166,11 +169,11 @@ def _architectures(plan: dict[str, Any], records: list[Record]) -> list[Architec
 
 
 def _cells(records: list[Record]) -> dict[Key, dict[int, Cell]]:
-    """Only trials that ended ok: a failed trial may hold early phases, but it never enters a fit."""
+    """Every phase that was measured to its end. A trial that failed in a later phase keeps its earlier ones: forward
+    times stand where forward + backward ran out of memory. What failed left no measurement, so it is in no fit.
+    """
     cells: dict[Key, dict[int, Cell]] = defaultdict(dict)
     for record in records:
-        if record.status != "ok":
-            continue
         unstable = set(record.extra.get("unstable") or ())
         regime = record.regime if record.kind == "cell" else ""
         for m in record.measurements:

@@ -176,7 +176,7 @@ def _crossings(analysis: Analysis, regime: str, step: str) -> str:
 
 
 def _stopped(analysis: Analysis, regime: str) -> str:
-    stops = [s for s in analysis.data.stops if s.regime == regime]
+    stops = [s for s in analysis.data.stops("forward_backward") if s.regime == regime]
     if not stops:
         lengths = analysis.data.plan.get("lengths") or []
         return f"Every architecture finished every length up to {integer(max(lengths))} tokens." if lengths else ""

@@ -53,8 +53,8 @@ def _chart(identity: str, title: str, lines: list[Line], scale: Scale, caption: 
     return [line_chart(identity, title, lines, scale, caption)] if lines else []
 
 
-def _stops(analysis: Analysis, regime: str) -> list[Stop]:
-    return [s for s in analysis.data.stops if s.regime == regime]
+def _stops(analysis: Analysis, regime: str, step: str) -> list[Stop]:
+    return [s for s in analysis.data.stops(step) if s.regime == regime]
 
 
 def stop_words(stops: list[Stop]) -> str:
@@ -72,11 +72,11 @@ def _time(analysis: Analysis) -> Group:
         if analysis.data.fixed_tokens(name):
             continue
         for step in ("forward", "forward_backward"):
-            lines = _lines(analysis, analysis.by_architecture("cell", name, step, "time"), _stops(analysis, name))
+            lines = _lines(analysis, analysis.by_architecture("cell", name, step, "time"), _stops(analysis, name, step))
             caption = (
                 "Lower is faster. On these axes T^p is a straight line, and the steeper it is the larger is p: twice "
                 "the length takes twice the time at p = 1, four times at p = 2. Flat left ends are fixed cost "
-                "(launches), not arithmetic. " + stop_words(_stops(analysis, name))
+                "(launches), not arithmetic. " + stop_words(_stops(analysis, name, step))
             )
             title = f"Time, {phase(step)}, {analysis.data.regime_title(name)}"
             plots += _chart(f"time-{name}-{step}", title, lines, Scale("time", seconds), caption)
@@ -91,11 +91,11 @@ def _parallel(analysis: Analysis) -> Group:
         if not analysis.data.fixed_tokens(name):
             continue
         for step in ("forward", "forward_backward"):
-            lines = _lines(analysis, analysis.by_architecture("cell", name, step, "time"), _stops(analysis, name))
+            lines = _lines(analysis, analysis.by_architecture("cell", name, step, "time"), _stops(analysis, name, step))
             caption = (
                 "The same number of tokens in every batch, cut into longer and fewer sequences. Flat: work is done in "
                 "parallel whatever the length. Rising: steps wait for each other (recurrent), or work grows faster "
-                "than the length (attention). " + stop_words(_stops(analysis, name))
+                "than the length (attention). " + stop_words(_stops(analysis, name, step))
             )
             title = f"Time, {phase(step)}, {analysis.data.regime_title(name)}"
             plots += _chart(f"tokens-{name}-{step}", title, lines, Scale("time a batch", seconds), caption)
@@ -141,8 +141,8 @@ def _memory(analysis: Analysis) -> Group:
              "optimiser state and activations."),
         ):  # fmt: skip
             lines = _lines(analysis, analysis.by_architecture("cell", name, "forward_backward", metric),
-                           _stops(analysis, name))  # fmt: skip
-            caption = f"{why} Lower is leaner. {stop_words(_stops(analysis, name))}"
+                           _stops(analysis, name, "forward_backward"))  # fmt: skip
+            caption = f"{why} Lower is leaner. {stop_words(_stops(analysis, name, 'forward_backward'))}"
             plots += _chart(f"{metric}-{name}", f"{title}, {analysis.data.regime_title(name)}", lines,
                             Scale("memory", memory, binary=True), caption)  # fmt: skip
     return Group("memory", "Memory", "Memory against length", "What a training step must keep.", plots)

@@ -150,12 +150,12 @@ def leaderboard(analysis: Analysis) -> Table:
                "forward", "activation memory", "peak memory", "FLOPs a sequence", "parallelism",
                "parameters"]  # fmt: skip
     rows: list[list[Value]] = []
-    stops = {(s.architecture, s.regime): s for s in analysis.data.stops}
     for regime in analysis.data.regimes:
         name = regime["name"]
         steps = analysis.by_architecture("cell", name, "forward_backward", "time")
         step_name = "forward_backward" if steps else "forward"
         steps = steps or analysis.by_architecture("cell", name, "forward", "time")
+        stops = {(s.architecture, s.regime): s for s in analysis.data.stops(step_name)}
         for length in sorted({int(t) for s in steps.values() for t in s.lengths}):
             ranks = ranks_at(analysis, name, step_name, "time", length)
             best = min(float(steps[n].values[steps[n].at(length)]) for n in ranks)

@@ -123,9 +123,6 @@ class Runner:
             worker = self._workers[trial.worker] = self.pool.start()
         memory = trial.memory if trial.device == "cpu" else 0
         answer = worker.call("trial", trial, timeout=trial.timeout, memory=memory)
-        if answer.status != "ok":
-            worker.close()  # whatever the failure left behind goes with the child
-            del self._workers[trial.worker]
         if answer.trace:
             self.tally.traces.append(f"{trial.kind} {trial.architecture} T={trial.length}\n{answer.trace}")
         return answer

@@ -16,6 +16,7 @@ import psutil
 from bench.execute import child
 
 POLL_SECONDS = 0.02
+HARMLESS = ("timeout", "unsupported")  # as a child reports them itself: it stopped by its own decision
 # Imported once by the server that children are forked from: a fresh child then costs milliseconds, not a torch import.
 # sympy, dynamo and the rest are what torch itself imports late, at the first trace and the first optimiser step.
 PRELOAD = [
@@ -61,7 +62,7 @@ class Pool:
 
 
 class Worker:
-    """One child. After an answer that is not "ok" it is ended, whatever state it is in."""
+    """One child. After a failure that may have left something behind it is ended."""
 
     def __init__(self, pool: Pool) -> None:
         context = pool.context()
@@ -104,7 +105,8 @@ class Worker:
                         return answer
                     if kind == "failed":
                         answer.status, answer.reason, answer.trace = content
-                        self.close()
+                        if answer.status not in HARMLESS:
+                            self.close()
                         return answer
                     if kind == "phase":
                         answer.phase = content[0]

@@ -25,31 +25,43 @@ class MemorySplit:
     peak: Peak
 
 
-def saved_bytes(encoder: nn.Module, x_BTD: Tensor) -> int:
-    """Bytes of storage that one forward pass keeps for backward, the encoder's parameters left out."""
-    parameters = {_storage(p) for p in encoder.parameters()}
-    seen: dict[int, int] = {}
+class SavedBytes:
+    """Counts, while entered, the bytes of storage that autograd saves for backward; parameters are left out."""
 
-    def pack(tensor: Tensor) -> Tensor:
-        if _storage(tensor) not in parameters:
-            seen[_storage(tensor)] = tensor.untyped_storage().nbytes()
+    def __init__(self, encoder: nn.Module) -> None:
+        self.parameters = {_storage(p) for p in encoder.parameters()}
+        self.seen: dict[int, int] = {}
+        self.hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor)
+
+    def _pack(self, tensor: Tensor) -> Tensor:
+        # What is saved stays alive until backward, so an address stands for one storage only.
+        if _storage(tensor) not in self.parameters:
+            self.seen[_storage(tensor)] = tensor.untyped_storage().nbytes()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        y_BTD = encoder(x_BTD)
-    del y_BTD
-    return sum(seen.values())
+    def __enter__(self) -> SavedBytes:
+        self.hooks.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.hooks.__exit__(*error)
+
+    @property
+    def total(self) -> int:
+        return sum(self.seen.values())
 
 
 def measure_memory(encoder: nn.Module, x_BTD: Tensor, grad_BTD: Tensor, device: Device) -> MemorySplit:
-    """Memory of a forward and backward pass, in passes of their own (nothing is timed here).
+    """Memory of one forward and backward pass, in a pass of its own (nothing is timed here).
 
-    The activation pass comes first and warms up, so that kernel workspaces are not taken for the step's own peak.
+    The same pass gives both: the hooks keep numbers, no tensors, so they do not raise the peak.
     """
-    activations = saved_bytes(encoder, x_BTD)
+    saved = SavedBytes(encoder)
 
     def step() -> None:
-        encoder(x_BTD).backward(grad_BTD)
+        with saved:
+            y_BTD = encoder(x_BTD)
+        y_BTD.backward(grad_BTD)
 
     encoder.zero_grad(set_to_none=True)
     peak = device.peak(step)
@@ -60,7 +72,7 @@ def measure_memory(encoder: nn.Module, x_BTD: Tensor, grad_BTD: Tensor, device: 
         weights=_bytes(list(encoder.parameters())),
         gradients=_bytes([p.grad for p in encoder.parameters() if p.grad is not None]),
         optimizer=_bytes(state),
-        activations=activations,
+        activations=saved.total,
         peak=peak,
     )
     encoder.zero_grad(set_to_none=True)

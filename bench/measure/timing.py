@@ -40,7 +40,7 @@ def sample_times(
     *,
     seconds: float,
     limit: float,
-    min_samples: int = 3,
+    min_samples: int = 2,
     max_samples: int = 100,
 ) -> Times:
     """Time `step` again and again.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 import subprocess
 import sys
@@ -57,7 +58,7 @@ def test_planted_crossing(analysis: Analysis) -> None:
 def test_failed_cells_never_enter(analysis: Analysis) -> None:
     fit = analysis.fit("attention_naive", "cell", "batch1", "forward", "time")
     assert fit is not None and fit.fit.last_length == 2048
-    stops = {(s.architecture, s.regime): (s.length, s.status) for s in analysis.data.stops}
+    stops = {(s.architecture, s.regime): (s.length, s.status) for s in analysis.data.stops("forward_backward")}
     assert stops["attention_naive", "batch1"] == (4096, "oom")
     assert stops["gru", "tokens"] == (8192, "timeout")
 
@@ -198,7 +199,7 @@ def test_importing_the_page_is_light() -> None:
 @pytest.mark.parametrize("wanted", [[1.0, 1.0, 1.0], [0.0, 50.0, 51.0, 52.0, 100.0], [100.0, 100.0], [5.0]])
 def test_labels_do_not_overlap(wanted: list[float]) -> None:
     placed = sorted(spread(wanted, 10.0, 0.0, 100.0))
-    assert all(b - a >= 10.0 - 1e-9 for a, b in zip(placed, placed[1:], strict=False))
+    assert all(b - a >= 10.0 - 1e-9 for a, b in itertools.pairwise(placed))
     assert placed[0] >= 0 and placed[-1] <= 100
 
 

@@ -1,0 +1,124 @@
+"""Suite files and settings: every mistake is one line with the fix."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.plan import Sized, plan_scaling, run_id
+from bench.spec import PRESETS, ScalingSpec, SpecError, load_suite, parse_override, resolve, suite_names
+from bench.trial import Trial
+
+
+@pytest.fixture(scope="module")
+def suite() -> Any:
+    return load_suite("scaling")
+
+
+@pytest.mark.parametrize("name", suite_names())
+def test_shipped_suites(name: str) -> None:
+    suite = load_suite(name)
+    assert set(suite.presets) == set(PRESETS)
+    header = (Path("bench/suites") / f"{name}.yaml").read_text().split("suite:")[0]
+    assert f"python run_all.py --suite {name}" in header
+    assert "Expect" in header
+
+
+def test_lengths_double(suite: Any) -> None:
+    assert resolve(suite, "smoke", {}).lengths == (64, 128, 256, 512)
+    assert resolve(suite, "smoke", {"first_length": 100, "last_length": 399}).lengths == (100, 200)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"seed": 3}, "did you mean 'seeds'"),
+        ({"regimes.batch1.batc": 3}, "did you mean 'batch'"),
+        ({"regimes.batch1.tokens": 3}, "either batch or tokens"),
+        ({"last_length": 2}, "below first_length"),
+        ({"memory_share": 1.5}, "less than or equal to 1"),
+        ({"mode": "sideways"}, "causal"),
+        ({"phases": ["forwards"]}, "forward"),
+    ],
+)
+def test_mistakes(suite: Any, overrides: dict[str, Any], words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        resolve(suite, "quick", overrides)
+
+
+def test_overrides_do_not_touch_the_suite(suite: Any) -> None:
+    resolve(suite, "quick", {"regimes.batch1.batch": 7})
+    assert resolve(suite, "quick", {}).regimes["batch1"].batch == 1
+
+
+def test_files_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    raw = yaml.safe_load(Path("bench/suites/scaling.yaml").read_text())
+    path.write_text(yaml.safe_dump({**raw, "suite": "mine"}))
+    assert load_suite(str(path)).suite == "mine"
+    for text, words in (
+        ("a: [", "not YAML"),
+        ("- 1", "expected keys"),
+        (yaml.safe_dump({**raw, "kindd": 1}), "'kind'"),
+    ):
+        path.write_text(text)
+        with pytest.raises(SpecError, match=words):
+            load_suite(str(path))
+    path.write_text("!!python/object/apply:os.system ['true']")
+    with pytest.raises(SpecError, match="not YAML"):
+        load_suite(str(path))
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=12), st.one_of(st.none(), st.integers(), st.text(max_size=5), st.lists(st.integers()))
+    )
+)
+def test_no_setting_crashes(overrides: dict[str, Any]) -> None:
+    """Anything at all either resolves or is refused with a sentence."""
+    with contextlib.suppress(SpecError):
+        resolve(load_suite("scaling"), "smoke", overrides)
+
+
+def test_override_values_are_yaml() -> None:
+    assert parse_override("a.b=[1, 2]") == ("a.b", [1, 2])
+    assert parse_override("seeds=5") == ("seeds", 5)
+
+
+class TestPlan:
+    def plan(self, spec: ScalingSpec, source: str = "s") -> tuple[Trial, ...]:
+        sized = [Sized("a", source, width=8, depth=2, parameters=10, config={}), Sized("b", "s", width=8, config={})]
+        return plan_scaling(spec, sized, "cpu", 1 << 30, "m").trials
+
+    def test_every_cell_once_a_round(self, suite: Any) -> None:
+        spec = resolve(suite, "quick", {})
+        cells = [t for t in self.plan(spec) if t.kind == "cell"]
+        ids = [(t.architecture, t.regime, t.length, t.seed) for t in cells if t.phases != ("memory",)]
+        assert len(ids) == len(set(ids)) == 2 * 3 * (9 + 7)
+        assert len(cells) - len(ids) == 2 * (9 + 7)  # memory, once
+        assert len({t.trial_id for t in self.plan(spec)}) == len(self.plan(spec))
+
+    def test_first_round_goes_up_and_others_are_shuffled(self, suite: Any) -> None:
+        cells = [t for t in self.plan(resolve(suite, "quick", {})) if t.kind == "cell"]
+        lengths = {seed: [t.length for t in cells if t.seed == seed] for seed in range(3)}
+        assert lengths[0] == sorted(lengths[0])
+        assert lengths[1] != sorted(lengths[1])
+        assert lengths[1] != lengths[2]
+
+    def test_tokens_are_fixed(self, suite: Any) -> None:
+        cells = [t for t in self.plan(resolve(suite, "quick", {})) if t.regime == "tokens"]
+        assert {t.batch * t.length for t in cells} == {4096}
+
+    def test_a_change_of_source_makes_its_own_trials_stale(self, suite: Any) -> None:
+        spec = resolve(suite, "smoke", {})
+        before, after = self.plan(spec), self.plan(spec, source="changed")
+        same = {t.trial_id for t in before} & {t.trial_id for t in after}
+        assert same == {t.trial_id for t in before if t.architecture != "a"}
+        assert run_id("x", "smoke", before, "e") == run_id("x", "smoke", after, "e")
+        assert run_id("x", "smoke", before, "e") != run_id("x", "smoke", before, "other machine")
