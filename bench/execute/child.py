@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import re
 import resource
 import signal
 import sys
@@ -66,7 +67,9 @@ def describe_failure(error: BaseException) -> tuple[str, str, str]:
     if isinstance(error, OverTime):
         return "timeout", first_line, trace
     if is_out_of_memory(error):
-        return "oom", f"out of memory: {first_line}", trace
+        asked = re.search(r"allocate (\d+) bytes", str(error))  # torch on CPU; on CUDA its own words are clearer
+        words = f"asked for {int(asked[1]) / 2**30:.1f} GiB more" if asked else first_line
+        return "oom", f"out of memory: {words}", trace
     if isinstance(error, NotFinite):
         return "nan", first_line, trace
     if isinstance(error, (Untraceable, NotConnected, Unsupported)):
