@@ -282,13 +282,19 @@ def _plan_json(
 def _summary(
     run: Any, tally: Any, sections: dict[str, float], began: float, interrupted: bool, plan: Any
 ) -> dict[str, Any]:
+    from collections import Counter
     from datetime import UTC, datetime
 
+    # A run that went on from an earlier session holds what both measured, so it also counts the time of both.
+    earlier = run.read_json("summary.json") if tally.reused else {}
+    spent = Counter({**sections, **tally.sections})
+    spent.update(earlier.get("sections", {}))
     return {
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
-        "wall_s": time.perf_counter() - began,
-        "measured_s": tally.measured_s,
-        "sections": {**sections, **tally.sections},
+        "sessions": earlier.get("sessions", 0) + 1,
+        "wall_s": time.perf_counter() - began + earlier.get("wall_s", 0.0),
+        "measured_s": tally.measured_s + earlier.get("measured_s", 0.0),
+        "sections": dict(spent),
         "trials": dict(tally.statuses),
         "reused": tally.reused,
         "interrupted": interrupted,

@@ -124,8 +124,10 @@ class RunData:
 def load(run: Run) -> RunData:
     """Read a run folder. Raises results.store.StoreError where a side file is damaged."""
     written, unreadable = run.read()
-    records = latest(written)
     plan = run.read_json("plan.json")
+    wanted = plan.get("trial_ids")
+    # Records whose source, settings or protocol have changed since stay in the file, but are not of this plan any more.
+    records = [r for r in latest(written) if wanted is None or r.trial_id in set(wanted)]
     return RunData(
         run_id=str(plan.get("run_id") or run.run_id),
         plan=plan,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.resources
+import time
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,14 @@ def render(run: Run, site: Path) -> Path:
 
     Raises ReportError for a suite without a page or a place that cannot be written, StoreError for a damaged run.
     """
+    began = time.perf_counter()
     data = load(run)
     suite = str(data.plan.get("suite", ""))
     if suite not in BUILDERS:
         raise ReportError(f"no page for suite {suite!r}; there are pages for {', '.join(sorted(BUILDERS))}")
     builder = importlib.import_module(BUILDERS[suite])
     context, csv = builder.build(data)
-    page = _environment().get_template(builder.TEMPLATE).render(**_shared(data), **context)
+    page = _environment().get_template(builder.TEMPLATE).render(**_shared(data, time.perf_counter() - began), **context)
     _write(site / run.run_id, {f"{suite}.html": page, **csv})
     _write(site, {f"{suite}.html": page.replace('href="../index.html"', 'href="index.html"'), **csv})
     return site / f"{suite}.html"
@@ -76,8 +78,8 @@ def _index_row(run: Run, site: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _shared(data: RunData) -> dict[str, Any]:
-    """What every page of a run shows, whatever its suite."""
+def _shared(data: RunData, drawing_s: float) -> dict[str, Any]:
+    """What every page of a run shows, whatever its suite. `drawing_s`: seconds that fits and figures took."""
     counts: dict[str, int] = {}
     for record in data.records:
         counts[record.status] = counts.get(record.status, 0) + 1
@@ -86,7 +88,7 @@ def _shared(data: RunData) -> dict[str, Any]:
         "plan": data.plan,
         "environment": [(k, v) for k, v in _environment_rows(data) if v not in (None, "", "None")],
         "counts": counts,
-        "sections": _sections(data),
+        "sections": _sections(data, drawing_s),
         "protocol": ", ".join(sorted({r.protocol for r in data.records})) or "none (no record)",
         "architectures": data.architectures,
         **_assets(tables=True),
@@ -106,6 +108,8 @@ def _environment_rows(data: RunData) -> list[tuple[str, Any]]:
         ("memory", size("memory_bytes")),
         ("GPU memory", size("gpu_memory_bytes")), ("system", env.get("os")), ("Python", env.get("python")),
         ("torch", env.get("torch")), ("CUDA", env.get("cuda")), ("driver", env.get("driver")),
+        ("matrix product, measured", _roof(data, "matmul_throughput", "FLOP/s")),
+        ("copy in memory, measured", _roof(data, "copy_bandwidth", "B/s")),
         ("number format", data.plan.get("dtype")), ("mode", data.plan.get("mode")), ("equal", data.plan.get("match")),
         ("code", f"{env.get('git_commit') or 'unknown'}{' + uncommitted changes' if env.get('git_dirty') else ''}"),
         ("load at start", f"{env['load_at_start']} busy cores" if env.get("load_at_start") is not None else ""),
@@ -113,12 +117,24 @@ def _environment_rows(data: RunData) -> list[tuple[str, Any]]:
     ]  # fmt: skip
 
 
-def _sections(data: RunData) -> list[tuple[str, str, str]]:
+def _roof(data: RunData, metric: str, unit: str) -> str:
+    """The machine's own rate in this run, all threads; empty where it was not measured."""
+    cells = next(
+        (c for k, c in data.cells.items() if k.kind == "roof" and (k.phase, k.metric) == ("all_threads", metric)), {}
+    )
+    return words.count(next(iter(cells.values())).value, unit) if cells else ""
+
+
+def _sections(data: RunData, drawing_s: float) -> list[tuple[str, str, str]]:
     """Where the time went: (section, duration, share of the wall time)."""
     wall = float(data.summary.get("wall_s") or 0)
     if not wall:
         return []
-    parts = {"measured steps": data.summary.get("measured_s"), **(data.summary.get("sections") or {})}
+    wall += drawing_s
+    measured = data.summary.get("measured_s")
+    parts = {"measured steps": measured, **(data.summary.get("sections") or {}), "fits and drawing": drawing_s}
+    if isinstance(measured, int | float):
+        parts["all outside measured steps"] = wall - measured
     rows = [(n, words.duration(float(v)), f"{100 * float(v) / wall:.0f} %") for n, v in parts.items()
             if isinstance(v, int | float)]  # fmt: skip
     return [*rows, ("whole run", words.duration(wall), "100 %")]

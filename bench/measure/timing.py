@@ -67,4 +67,6 @@ def sample_times(
             break
         samples.append(device.seconds(step))
         timed += samples[-1]
-    return Times(tuple(samples), first, spread(samples) > UNSTABLE_SPREAD)
+    # A nanosecond is the clock's own step; more digits would only make records long.
+    samples = [round(s, 9) for s in samples]
+    return Times(tuple(samples), round(first, 9), spread(samples) > UNSTABLE_SPREAD)
