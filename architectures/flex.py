@@ -7,6 +7,7 @@ Legend: B batch, T tokens, H heads, K width of a head, Q blocks of queries, J bl
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, lru_cache
 from typing import Any
 
@@ -38,9 +39,6 @@ def band_block_mask(length: int, left: int, right: int, device: torch.device) ->
     """The band as a `BlockMask`: for each block of queries, key blocks partly and wholly inside."""
     from torch.nn.attention.flex_attention import BlockMask
 
-    def sees(b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
-        return (i - j <= left) & (j - i <= right)
-
     Q = -(-length // BLOCK)
     start_Q1 = torch.arange(Q, device=device)[:, None] * BLOCK
     start_1J = torch.arange(Q, device=device)[None] * BLOCK
@@ -50,7 +48,19 @@ def band_block_mask(length: int, left: int, right: int, device: torch.device) ->
     whole_QJ &= start_1J + BLOCK <= length
     partial = _ordered(touched_QJ & ~whole_QJ)
     whole = _ordered(whole_QJ)
-    return BlockMask.from_kv_blocks(*partial, *whole, BLOCK_SIZE=BLOCK, mask_mod=sees, seq_lengths=(length, length))
+    return BlockMask.from_kv_blocks(
+        *partial, *whole, BLOCK_SIZE=BLOCK, mask_mod=_band(left, right), seq_lengths=(length, length)
+    )
+
+
+@cache
+def _band(left: int, right: int) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
+    """Which keys j a query i sees. One function a band: compiled code is kept for the function, whatever the length."""
+
+    def sees(b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
+        return (i - j <= left) & (j - i <= right)
+
+    return sees
 
 
 def _ordered(pairs_QJ: Tensor) -> tuple[Tensor, Tensor]:

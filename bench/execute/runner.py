@@ -165,7 +165,8 @@ class Runner:
             parameters=trial.parameters, batch=trial.batch, length=trial.length, dtype=trial.dtype, device=trial.device,
             seed=trial.seed, status=status, reason=answer.reason, failed_phase=answer.phase if status != "ok" else "",
             kernels=tuple(result.get("kernels", ())), warnings=tuple(answer.notes), started_at=started,
-            wall_s=round(wall, 6), measured_s=round(answer.measured_s, 6), git_commit=self.stamp.git_commit, git_dirty=self.stamp.git_dirty,
+            wall_s=round(wall, 6), measured_s=round(answer.measured_s, 6),
+            git_commit=self.stamp.git_commit, git_dirty=self.stamp.git_dirty,
             measurements=tuple(answer.measurements),
             extra={
                 "unstable": result.get("unstable", []), "first_call_s": result.get("first_call_s", {}),
