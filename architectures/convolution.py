@@ -25,15 +25,15 @@ class ConvMixer(Mixer):
             raise ValueError(f"kernel {kernel}: use a positive number, odd for a bidirectional convolution")
         self.causal = causal
         self.past = (kernel - 1) * dilation
-        # The library pads both sides alike; a causal convolution drops what it computes past the end.
-        padding = self.past if causal else self.past // 2
-        self.core = nn.Conv1d(width, width, kernel, padding=padding, dilation=dilation)
+        # The library pads both sides alike; a causal convolution pads its past itself, so that nothing is computed past
+        # the end (with a long dilation on a short sequence that would be most of the work).
+        self.core = nn.Conv1d(width, width, kernel, padding=0 if causal else self.past // 2, dilation=dilation)
 
     def forward(self, x_BTD: Tensor, keep_BT: Tensor | None = None) -> Tensor:
         if keep_BT is not None and not self.causal:
             x_BTD = x_BTD.masked_fill(~keep_BT[..., None], 0.0)  # what stands past the end is zero, as when alone
-        y_BDT = self.core(x_BTD.transpose(1, 2))
-        return y_BDT[..., : x_BTD.shape[1]].transpose(1, 2)
+        x_BDT = x_BTD.transpose(1, 2)
+        return self.core(F.pad(x_BDT, (self.past, 0)) if self.causal else x_BDT).transpose(1, 2)
 
     def reference(self, x_BTD: Tensor, keep_BT: Tensor | None = None) -> Tensor:
         if keep_BT is not None:
@@ -50,5 +50,4 @@ class ConvMixer(Mixer):
 
     def step(self, x_BSD: Tensor, state: State) -> tuple[Tensor, State]:
         x_BDU = torch.cat([state, x_BSD.transpose(1, 2)], dim=2)  # U = P + S
-        y_BDS = F.conv1d(x_BDU, self.core.weight, self.core.bias, dilation=self.core.dilation)
-        return y_BDS.transpose(1, 2), x_BDU[..., x_BDU.shape[2] - self.past :]
+        return self.core(x_BDU).transpose(1, 2), x_BDU[..., x_BDU.shape[2] - self.past :]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 BLOCK = 128
+FLEX_MIN_HEAD_WIDTH = 16  # FlexAttention's kernels take no narrower heads
 
 
 def flex_band(q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, left: int, right: int) -> Tensor:
@@ -23,14 +24,16 @@ def flex_band(q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, left: int, right: 
     Raises an error when compilation gives up, rather than run FlexAttention uncompiled, which would store T x T scores.
     """
     mask = band_block_mask(q_BHTK.shape[2], left, right, q_BHTK.device)
-    with torch._dynamo.config.patch(recompile_limit=64, fail_on_recompile_limit_hit=True):
-        return _compiled()(q_BHTK, k_BHTK, v_BHTK, block_mask=mask)
+    return _compiled()(q_BHTK, k_BHTK, v_BHTK, block_mask=mask)
 
 
 @cache
 def _compiled() -> Any:
     from torch.nn.attention.flex_attention import flex_attention  # slow to import, and only CUDA runs need it
 
+    # Set once, not around each call: entering a patch takes as long as launching several kernels.
+    torch._dynamo.config.recompile_limit = 64
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
     return torch.compile(flex_attention)
 
 

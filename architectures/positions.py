@@ -6,6 +6,7 @@ Legend: B batch, T tokens, D width, H heads, K width of a head.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -43,10 +44,18 @@ def rotate(x_BHTK: Tensor, start: int, base: float = 10_000.0) -> Tensor:
     Angles in float32 whatever the input: bf16 has no room for positions past 256.
     """
     T, K = x_BHTK.shape[2:]
-    angle_TF = _angles(start, T, K // 2, x_BHTK.device, base)
-    cos_TF, sin_TF = angle_TF.cos().to(x_BHTK.dtype), angle_TF.sin().to(x_BHTK.dtype)
+    cos_TF, sin_TF = _rotary_tables(start, T, K // 2, x_BHTK.device, x_BHTK.dtype, base)
     a_BHTF, b_BHTF = x_BHTK.chunk(2, dim=-1)
     return torch.cat([a_BHTF * cos_TF - b_BHTF * sin_TF, b_BHTF * cos_TF + a_BHTF * sin_TF], dim=-1)
+
+
+@lru_cache(maxsize=2)
+def _rotary_tables(
+    start: int, length: int, frequencies: int, device: torch.device, dtype: torch.dtype, base: float
+) -> tuple[Tensor, Tensor]:
+    """Cosines and sines, (T, F); made once for queries, keys and all layers of a pass."""
+    angle_TF = _angles(start, length, frequencies, device, base)
+    return angle_TF.cos().to(dtype), angle_TF.sin().to(dtype)
 
 
 def _angles(start: int, length: int, frequencies: int, device: torch.device, base: float = 10_000.0) -> Tensor:

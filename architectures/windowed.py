@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from architectures.blocks import ResidualStack
-from architectures.flex import flex_band
+from architectures.flex import FLEX_MIN_HEAD_WIDTH, flex_band
 from architectures.heads import HeadConfig, HeadMixer, head_stack
 from architectures.sdpa import attend
 from bench.contract import BOTH_MODES, Traits
@@ -43,7 +43,7 @@ class WindowedMixer(HeadMixer):
         return max(0, position - self.left)
 
     def mix(self, q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, keep_BT: Tensor | None) -> Tensor:
-        if q_BHTK.is_cuda and keep_BT is None:
+        if q_BHTK.is_cuda and keep_BT is None and self.head_width >= FLEX_MIN_HEAD_WIDTH:
             return flex_band(q_BHTK, k_BHTK, v_BHTK, self.left, self.right)
         return self.blocks(q_BHTK, k_BHTK, v_BHTK, keep_BT)
 

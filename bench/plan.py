@@ -19,6 +19,8 @@ MAX_PATH_LENGTH_SEQUENTIAL = 512
 ONCE = ("forward_1_thread",)
 # Bytes do not depend on the seed, and one pass is enough: a trial of its own, which goes on where timing is too slow.
 MEMORY = "memory"
+# On a GPU kernels are named by the profiler, in a child of its own, and not for loops of a million launches.
+MAX_KERNELS_LENGTH = 4096
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,12 @@ def plan_scaling(spec: ScalingSpec, architectures: list[Sized], device: str, mem
     on_cpu = device == "cpu"
 
     def trial(kind: Any, sized: Sized, **fields: Any) -> Trial:
+        own = (sized.name or "machine") if on_cpu else ""
         return Trial(
             kind=kind, architecture=sized.name, task=spec.task, mode=spec.mode, width=sized.width, depth=sized.depth,
             parameters=sized.parameters, dtype=spec.dtype, device=device, settings=sized.config or {},
             seconds=spec.seconds, limit=spec.limit, timeout=spec.timeout, memory=memory, source=sized.hash,
-            worker=(sized.name or "machine") if on_cpu else "device",
-            **{"regime": "", "batch": 1, "seed": 0, "phases": (), **fields},
+            **{"regime": "", "batch": 1, "seed": 0, "phases": (), "worker": own or "device", **fields},
         )  # fmt: skip
 
     checks = [trial("check", a, length=0) for a in architectures]
@@ -80,7 +82,7 @@ def plan_scaling(spec: ScalingSpec, architectures: list[Sized], device: str, mem
     timed: list[Trial] = []
     machine = Sized("", machine_hash)
     for seed in range(spec.seeds):
-        cells = list(_cells(spec, architectures, trial, seed))
+        cells = list(_cells(spec, architectures, trial, seed, on_cpu))
         shuffle = random.Random(f"order {seed}")
         shuffle.shuffle(cells)
         if seed == 0:  # the first round finds where each architecture stops, so it goes up in length
@@ -91,7 +93,7 @@ def plan_scaling(spec: ScalingSpec, architectures: list[Sized], device: str, mem
     return Plan(tuple(checks), tuple(counts), tuple(timed))
 
 
-def _cells(spec: ScalingSpec, architectures: list[Sized], trial: Any, seed: int) -> Iterable[Trial]:
+def _cells(spec: ScalingSpec, architectures: list[Sized], trial: Any, seed: int, on_cpu: bool) -> Iterable[Trial]:
     phases = tuple(p for p in spec.phases if p != MEMORY and (p not in ONCE or seed == 0))
     for a in architectures:
         for name, regime in spec.regimes.items():
@@ -102,6 +104,10 @@ def _cells(spec: ScalingSpec, architectures: list[Sized], trial: Any, seed: int)
                 yield trial("cell", a, regime=name, batch=batch, length=length, seed=seed, phases=phases)
                 if MEMORY in spec.phases and seed == 0:
                     yield trial("cell", a, regime=name, batch=batch, length=length, phases=(MEMORY,))
+                if not on_cpu and seed == spec.seeds - 1 and length <= MAX_KERNELS_LENGTH:
+                    yield trial(
+                        "cell", a, regime=name, batch=batch, length=length, phases=("kernels",), worker="kernels"
+                    )
         if spec.mode == "causal":
             for length in spec.decode_lengths:
                 yield trial("decode", a, length=length, seed=seed, phases=("decode",))

@@ -61,7 +61,7 @@ class ScalingSpec(_Strict):
         decode_lengths, path_lengths: lengths of those trials; empty for none.
         seeds: rounds. Each initialises anew and visits the cells in an order of its own.
         seconds: how long to repeat one timing. limit: the longest that one call may take, past which a cell is a timeout.
-        timeout: seconds after which a trial is killed. memory_share: part of the free memory that a trial may take.
+        timeout: seconds after which a trial is killed. memory_share: part of all memory that a trial may take.
         phases: what a cell measures, in this order; one that runs out of memory or time ends those after it.
         settings: settings by architecture.
     """

@@ -64,8 +64,6 @@ class TestTiming:
     def test_over_time(self) -> None:
         with pytest.raises(OverTime, match=r"1\.5 s, the limit is 1 s"):
             self.sample([0.1, 1.5])
-        with pytest.raises(OverTime, match="one call took 5 s"):
-            self.sample([5.0])
         assert (
             self.sample(itertools.chain([3.0], itertools.repeat(0.9))).first_call == 3.0
         )  # compilation may take longer than a call
@@ -253,12 +251,14 @@ class TestPath:
 class TestKernels:
     def test_names_on_cpu(self) -> None:
         q = torch.randn(1, 2, 16, 8)
-        names = kernels_of(lambda: nn.functional.scaled_dot_product_attention(q, q, q), "cpu")
+        names, _ = kernels_of(lambda: nn.functional.scaled_dot_product_attention(q, q, q), "cpu")
         assert names == ("_scaled_dot_product_flash_attention_for_cpu",)
 
     def test_a_loop_is_named_as_one(self) -> None:
         gru = nn.GRU(8, 8, batch_first=True)
-        assert kernels_of(lambda: gru(torch.randn(1, 64, 8)), "cpu") == ("addmm, step by step",)
+        names, operations = kernels_of(lambda: gru(torch.randn(1, 64, 8)), "cpu")
+        assert names == ("addmm, step by step",)
+        assert operations > 64
         assert telling({"add": 5, "mm": 3}) == ()
 
 

@@ -10,7 +10,6 @@ import gc
 import importlib
 import os
 import re
-import resource
 import signal
 import sys
 import traceback
@@ -155,10 +154,14 @@ def _size(payload: dict[str, Any], send: Send) -> dict[str, Any]:
 
 def _trial(trial: Any, send: Send) -> dict[str, Any]:
     from bench.execute.measurements import run_trial
+    from bench.measure.environment import throttling
 
     if trial.memory and trial.device == "cpu":
         _limit_memory(trial.memory)
-    return run_trial(trial, send)
+    result = run_trial(trial, send)
+    if held_down := throttling(trial.device):
+        send("note", "throttling", held_down)
+    return result
 
 
 CALLS: dict[str, Callable[[Any, Send], Any]] = {"describe": _describe, "size": _size, "trial": _trial}
@@ -170,10 +173,12 @@ def _limit_memory(extra: int) -> None:
     Not on CUDA, whose driver maps far more than it uses. The parent watches the resident set all the same.
     """
     try:
+        import resource  # not on Windows
+
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         limit = pages * os.sysconf("SC_PAGE_SIZE") + extra
         resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
-    except (OSError, ValueError):
+    except (ImportError, OSError, ValueError):
         pass  # not Linux: the parent's watch is what is left
 
 

@@ -27,6 +27,7 @@ from bench.trial import Trial
 from results.schema import Better, Measurement
 
 PATH_WIDTH = 16  # small, since only zeros and non-zeros count
+DECODE_ROOM = 128  # tokens that timing may append to the context
 FIELD_LENGTH = 256
 FIELD_OUTPUTS = 64  # outputs tried for the widest field: where blocks have borders, it differs between positions
 
@@ -127,8 +128,8 @@ def _cell(trial: Trial, session: _Session) -> None:
         encoder.train(phase in ("memory", "forward_backward"))  # cuDNN keeps what backward needs in training mode only
         if phase == "forward":
             session.timing(phase, forward, check=lambda: _check_output(x_BTD, outputs.pop()))
-            if trial.seed == 0:
-                session.kernels = kernels_of(forward, trial.device)
+            if trial.seed == 0 and trial.device == "cpu":
+                session.kernels = kernels_of(forward, trial.device)[0]
             outputs.clear()
         elif phase == "forward_1_thread":
             threads = torch.get_num_threads()
@@ -138,7 +139,13 @@ def _cell(trial: Trial, session: _Session) -> None:
             finally:
                 torch.set_num_threads(threads)
         elif phase == "memory":
+            if trial.device != "cpu":  # kernels are chosen, and workspaces made, before memory is looked at
+                session.device.seconds(forward_backward)
             session.device.seconds(lambda: _memory(session, encoder, x_BTD, grad_BTD))
+        elif phase == "kernels":
+            session.kernels, launches = kernels_of(forward, trial.device)
+            if trial.device != "cpu" and launches > 4 * trial.length:
+                session.send("note", "kernels", f"{launches:,} kernels for {trial.length:,} tokens: run step by step")
         elif phase == "forward_backward":
             session.timing(phase, forward_backward)
 
@@ -191,23 +198,36 @@ def _path(trial: Trial, session: _Session) -> None:
     """Layers that connect the two ends, the span of that encoder, and (once) the receptive field at the run's depth."""
     entry, causal = ARCHITECTURES.get(trial.architecture), trial.mode == "causal"
     settings = {k: v for k, v in trial.settings.items() if k != "mlp_hidden"}
+    width = _smallest_width(lambda w: build_encoder(entry, settings, w, 1, causal, device="meta"), trial.width)
 
     def build(depth: int, device: str = "cpu", dtype: torch.dtype = torch.float64) -> nn.Module:
-        return build_encoder(entry, settings, PATH_WIDTH, depth, causal, device=device, dtype=dtype)
+        return build_encoder(entry, settings, width, depth, causal, device=device, dtype=dtype)
 
     session.send("phase", "forward")
     if "layers" in trial.phases:
-        layers = layers_to_connect(build, trial.length, PATH_WIDTH)
+        layers = layers_to_connect(build, trial.length, width)
         session.value("forward", "layers_to_connect", layers, "layers", "lower", "Jacobian")
         # A shallow encoder by definition: the chain between its ends is the path.
-        counts, method = Counter(build(layers, "meta"), PATH_WIDTH, backward=False).count(trial.length)
+        counts, method = Counter(build(layers, "meta"), width, backward=False).count(trial.length)
         session.value("forward", "path_length", counts.span, "operations", "lower", method)
     if "field" in trial.phases:
         encoder = build(trial.depth)
         declared = cast(Any, encoder).receptive_field
         outputs = range(FIELD_LENGTH - (1 if declared is None else FIELD_OUTPUTS), FIELD_LENGTH)
-        field = receptive_field(encoder, FIELD_LENGTH, PATH_WIDTH, outputs)
+        field = receptive_field(encoder, FIELD_LENGTH, width, outputs)
         session.value("forward", "receptive_field", field, "tokens", "none", f"Jacobian, {FIELD_LENGTH} tokens")
+
+
+def _smallest_width(build: Callable[[int], object], largest: int) -> int:
+    """PATH_WIDTH, or the first doubling of it that the settings allow (many heads need more), or the run's own width."""
+    width = PATH_WIDTH
+    while width < largest:
+        try:
+            build(width)
+            return width
+        except ValueError:
+            width *= 2
+    return largest
 
 
 def _decode(trial: Trial, session: _Session) -> None:
@@ -215,6 +235,9 @@ def _decode(trial: Trial, session: _Session) -> None:
     encoder, x_BTD = _encoder(trial), _inputs(trial)
     if not (hasattr(encoder, "initial_state") and hasattr(encoder, "step")):
         raise Unsupported("it has no initial_state and step, so it cannot go on from a state")
+    most = cast(Any, encoder).traits.max_length
+    if most is not None and trial.length + DECODE_ROOM > most:
+        raise Unsupported(f"tokens after {trial.length:,} would pass the longest it accepts, {most:,}")
     session.send("phase", "prefill")
     with torch.no_grad():
         states: list[Any] = []
@@ -242,11 +265,12 @@ def _roof(trial: Trial, session: _Session) -> None:
         session.send("phase", phase)
         torch.set_num_threads(1 if phase == "one_thread" else threads)
         try:
-            rates, times = matmul_rate(session.device, dtype, trial.seconds, trial.limit)
+            # A roof is measured however long it takes: the trial's timeout is its only limit.
+            rates, times = matmul_rate(session.device, dtype, trial.seconds, trial.timeout)
             session.book(f"{phase} matmul", times)
             session.samples(phase, "matmul_throughput", rates, "FLOP/s", "higher")
             if phase == "all_threads":
-                rates, times = copy_rate(session.device, trial.seconds, trial.limit)
+                rates, times = copy_rate(session.device, trial.seconds, trial.timeout)
                 session.book(f"{phase} copy", times)
                 session.samples(phase, "copy_bandwidth", rates, "B/s", "higher")
         finally:

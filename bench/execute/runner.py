@@ -121,8 +121,7 @@ class Runner:
         worker = self._workers.get(trial.worker)
         if worker is None or not worker.alive():
             worker = self._workers[trial.worker] = self.pool.start()
-        memory = trial.memory if trial.device == "cpu" else 0
-        answer = worker.call("trial", trial, timeout=trial.timeout, memory=memory)
+        answer = worker.call("trial", trial, timeout=trial.timeout, memory=trial.memory)
         if answer.trace:
             self.tally.traces.append(f"{trial.kind} {trial.architecture} T={trial.length}\n{answer.trace}")
         return answer
@@ -130,8 +129,8 @@ class Runner:
     def _learn(self, trial: Trial, answer: Answer) -> None:
         if trial.kind == "check" and answer.status != "ok":
             self._broken[trial.architecture] = ("error", f"fails the contract check '{answer.phase}': {answer.reason}")
-        if answer.status not in RAN_OUT or not trial.phases:
-            return
+        if answer.status not in RAN_OUT or not trial.phases or not trial.architecture:
+            return  # the machine's own roof has no longer cells
         # What ran out ends its own phase and those after it in the cell: they need more time and memory, not less.
         at = trial.phases.index(answer.phase) if answer.phase in trial.phases else 0
         for phase in trial.phases[at:]:

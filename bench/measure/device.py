@@ -77,6 +77,8 @@ class CUDADevice:
     def __init__(self, name: str) -> None:
         self.name = name
         torch.cuda.set_device(torch.device(name))
+        # float32 means float32, for products and convolutions alike: by default torch rounds only the latter to tf32.
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
     def seconds(self, step: Callable[[], object]) -> float:
         start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
@@ -127,7 +129,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     text = str(error)
     return isinstance(error, RuntimeError) and any(
         sign in text
-        for sign in ("DefaultCPUAllocator", "not enough memory", "out of memory", "CUDNN_STATUS_ALLOC_FAILED")
+        for sign in ("DefaultCPUAllocator", "not enough memory", "out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED")
     )
 
 

@@ -16,7 +16,20 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 # What makes two environments the same for timing; load and git state are recorded but not part of it.
-IDENTITY = ("device_name", "cpu", "cores", "threads", "memory_bytes", "os", "python", "torch", "cuda", "driver")
+IDENTITY = (
+    "device_name",
+    "cpu",
+    "cores",
+    "threads",
+    "memory_bytes",
+    "os",
+    "python",
+    "torch",
+    "cuda",
+    "cudnn",
+    "tf32",
+    "driver",
+)
 
 
 def environment(device: str) -> dict[str, Any]:
@@ -36,6 +49,8 @@ def environment(device: str) -> dict[str, Any]:
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
         "driver": _driver() if on_cuda else None,
+        "tf32": bool(torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32) if on_cuda else None,
+        "cudnn": torch.backends.cudnn.version() if on_cuda else None,
         "debug_build": bool(torch.version.debug),
         "git_commit": commit,
         "git_dirty": dirty,
@@ -83,7 +98,9 @@ def throttling(device: str) -> str:
 
     try:
         pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByIndex(int(device.split(":")[1]))
+        # By identity, not by number: CUDA_VISIBLE_DEVICES renumbers torch's devices and not the driver's.
+        uuid = torch.cuda.get_device_properties(device).uuid
+        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
         reasons = pynvml.nvmlDeviceGetCurrentClocksEventReasons(handle)
         temperature = pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)
     except (pynvml.NVMLError, AttributeError):

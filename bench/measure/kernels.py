@@ -33,8 +33,12 @@ class _Names(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def kernels_of(step: Callable[[], object], device: str) -> tuple[str, ...]:
-    """Names of the heavy operations of one call of `step`: of torch's operators on CPU, of GPU kernels on CUDA."""
+def kernels_of(step: Callable[[], object], device: str) -> tuple[tuple[str, ...], int]:
+    """Names of the heavy operations of one call of `step`, of torch's operators on CPU, of GPU kernels on CUDA; and how
+    many operations or kernels there were in all (on CPU no more than MOST_OPERATIONS are watched).
+
+    On CUDA the profiler may slow what is timed after it in the same process: use a process of its own.
+    """
     if device == "cpu":
         names = _Names()
         try:
@@ -42,13 +46,14 @@ def kernels_of(step: Callable[[], object], device: str) -> tuple[str, ...]:
                 step()
         except _Enough:
             pass
-        return telling(names.count)
+        return telling(names.count), sum(names.count.values())
     # A dispatch mode would switch torch.compile off, and FlexAttention with it; the profiler only watches.
     activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
     with torch.profiler.profile(activities=activities) as profile:
         step()
         torch.cuda.synchronize()
-    return telling({event.key: event.count for event in profile.key_averages() if event.device_type.name == "CUDA"})
+    count = {event.key: event.count for event in profile.key_averages() if event.device_type.name == "CUDA"}
+    return telling(count), sum(count.values())
 
 
 def telling(count: dict[str, int]) -> tuple[str, ...]:

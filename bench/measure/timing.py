@@ -50,11 +50,9 @@ def sample_times(
         limit: the longest that one call may take, in seconds.
 
     Raises:
-        OverTime: where the second call (or a first call four times over) was longer than `limit`.
+        OverTime: where the second call was longer than `limit`.
     """
-    first = device.seconds(step)
-    if first > 4 * limit:
-        raise OverTime(f"one call took {first:.3g} s, the limit is {limit:.3g} s")
+    first = device.seconds(step)  # not judged: it may compile for seconds what then runs in microseconds
     second = device.seconds(step)
     if second > limit:
         raise OverTime(f"one call took {second:.3g} s, the limit is {limit:.3g} s")
