@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+import time
 from pathlib import Path
 from typing import Any
 
@@ -132,12 +133,13 @@ def test_sorting(page: Any) -> None:
     header = page.find_element("css selector", "#leaderboard thead th:nth-child(6)")
     page.execute_script("arguments[0].scrollIntoView({block: 'center'})", header)
     script = "return [...document.querySelectorAll('#leaderboard tbody tr')].map(r => Number(r.cells[5].dataset.order))"
-    for _ in range(2):
+    for descending in (False, True):
         header.click()
-        values = page.execute_script(script)
-        if values == sorted(values, reverse=True):
-            break
-    assert values == sorted(values, reverse=True) and len(set(values)) > 3
+        deadline = time.monotonic() + 10  # the table redraws after the click, not within it
+        while (values := page.execute_script(script)) != sorted(values, reverse=descending):
+            assert time.monotonic() < deadline, values
+            time.sleep(0.1)
+        assert len(set(values)) > 3
 
 
 def test_search_box(page: Any) -> None:
