@@ -44,7 +44,7 @@ def main(
     preset: Annotated[
         str, typer.Option(help="smoke, quick (default on a CPU), standard (default on a GPU) or full")
     ] = "",
-    architectures: Annotated[str, typer.Option(help="comma-separated names; all by default")] = "",
+    architectures: Annotated[str, typer.Option(help="comma-separated names; all by default")] = "all",
     tasks: Annotated[str, typer.Option(help="comma-separated names, for suites that have several tasks")] = "",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
     seeds: Annotated[int, typer.Option(help="rounds, each with its own initialisation and order; 0: the preset's")] = 0,
@@ -123,7 +123,9 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
     overrides = dict(parse_override(text) for text in choice.overrides)
     if choice.seeds:
         overrides["seeds"] = choice.seeds
-    if choice.architectures:
+    if choice.architectures != ("all",):
+        if not choice.architectures:
+            raise Stop("--architectures: name at least one, or leave it out for all")
         overrides["architectures"] = list(choice.architectures)
     if choice.tasks:
         if len(choice.tasks) > 1:
@@ -139,12 +141,16 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
     sections["planning"] = time.perf_counter() - began_sizing
     name = run_id(suite.suite, preset, plan.trials, environment["environment_id"])
     if dry_run:
-        _show_plan(plan, spec, preset, device, shown, name)
+        _show_plan(plan, spec, preset, device, shown, name, {a.name: a.problem for a in sized})
         return OK
 
+    if all(a.problem for a in sized):
+        raise Stop(f"nothing can be run: {sized[0].problem}")
     run = Run.create(places.runs, _fresh_name(places.runs, name) if fresh else name)
+    lock = run.lock()
+    _check_writable(places.site)
     pool = Pool(PACKAGES, choice.plugins, str(run.folder / "worker.log"))
-    run.write_json("plan.json", _plan_json(run.run_id, suite.suite, preset, device, spec, shown, plan))
+    run.write_json("plan.json", _plan_json(run, suite, preset, device, spec, shown, plan))
     run.write_json("environment.json", environment)
     _say(
         f"{suite.suite} {preset} on {environment['device_name']}: {len(plan.trials)} trials, {len(sized)} architectures"
@@ -158,12 +164,18 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
             runner.execute(plan, sized)
         except KeyboardInterrupt:
             interrupted = True
+    lock.close()
     tally = runner.tally
     run.write_json("summary.json", _summary(run, tally, sections, began, interrupted, plan))
     if debug:
         for trace in tally.traces:
             _say(trace)
-    page = _render(run, places)
+    try:
+        page = _render(run, places)
+    except Exception as error:
+        raise Stop(
+            f"trials are kept; the page was not made: {_one_line(error)}; try --report-only {run.run_id}"
+        ) from error
     for status, reasons in _failures(run).items():
         _say(f"{status}: {reasons}")
     counts = ", ".join(f"{count} {status}" for status, count in sorted(tally.statuses.items()))
@@ -172,6 +184,17 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
     if interrupted:
         raise KeyboardInterrupt
     return SOME_FAILED if tally.statuses["error"] or tally.statuses["nan"] else OK
+
+
+def _check_writable(site: Path) -> None:
+    """Find out before hours of measuring, not after, that the page has no place."""
+    try:
+        site.mkdir(parents=True, exist_ok=True)
+        probe = site / ".probe"
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise Stop(f"cannot write pages to {site}: {error.strerror}; choose another place with --out DIR") from error
 
 
 def _describe(pool: Any, device: str) -> dict[str, Any]:
@@ -183,7 +206,8 @@ def _describe(pool: Any, device: str) -> dict[str, Any]:
         worker.close()
     if answer.status != "ok":
         reason = answer.reason.removeprefix("ValueError: ")
-        raise Stop(f"{reason} (while loading {', '.join(pool.plugins)})" if pool.plugins else reason)
+        named = not pool.plugins or any(plugin in reason for plugin in pool.plugins)
+        raise Stop(reason if named else f"{reason} (while loading {', '.join(pool.plugins)})")
     for note in answer.notes:
         _say(f"warning: {note}")
     described: dict[str, Any] = answer.result
@@ -250,21 +274,22 @@ def _size_all(
 
 
 def _plan_json(
-    run_id: str, suite: str, preset: str, device: str, spec: Any, shown: list[dict[str, Any]], plan: Any
+    run: Any, suite: Any, preset: str, device: str, spec: Any, shown: list[dict[str, Any]], plan: Any
 ) -> dict[str, Any]:
     from datetime import UTC, datetime
 
     return {
         "schema": 1,
-        "run_id": run_id,
-        "suite": suite,
+        "run_id": run.run_id,
+        "suite": suite.suite,
+        "kind": suite.kind,
         "preset": preset,
         "device": device,
         "dtype": spec.dtype,
         "mode": spec.mode,
         "match": spec.match,
         "target": spec.target,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created": run.created or datetime.now(UTC).isoformat(timespec="seconds"),
         "command": _command(),
         "regimes": [
             {"name": name, "title": r.title, **({"tokens": r.tokens} if r.tokens else {"batch": r.batch})}
@@ -339,14 +364,17 @@ def _failures(run: Any) -> dict[str, str]:
     return found
 
 
-def _show_plan(plan: Any, spec: Any, preset: str, device: str, shown: list[dict[str, Any]], name: str) -> None:
+def _show_plan(
+    plan: Any, spec: Any, preset: str, device: str, shown: list[dict[str, Any]], name: str, problems: dict[str, str]
+) -> None:
     from collections import Counter
 
     print(
         f"run {name}: preset {preset} on {device}, {spec.mode}, equal {spec.match} ({spec.target:,}), depth {spec.depth}"
     )
     for a in shown:
-        print(f"  {a['name']:<18} width {a['width']:>5}  {a['parameters']:>12,} parameters")
+        size = f"width {a['width']:>5}  {a['parameters']:>12,} parameters"
+        print(f"  {a['name']:<18} {size if a['width'] else problems.get(a['name'], '')}")
     for kind, count in Counter(t.kind for t in plan.trials).items():
         print(f"  {count:>5} {kind} trials")
     seconds = sum(spec.seconds * 1.4 * len(t.phases) + 0.15 for t in plan.trials)
@@ -370,7 +398,7 @@ def _list(places: Places, plugins: tuple[str, ...]) -> None:
             print(f"  {e['name']:<18} {e['summary']}{source}")
     print("runs")
     for run in list_runs(places.runs):
-        print(f"  {run.run_id:<30} {run.read_json('plan.json').get('created', '')}")
+        print(f"  {run.run_id:<30} {run.created}")
 
 
 def _places(out: str, data_dir: str) -> Places:

@@ -135,7 +135,7 @@ def load_plugin(plugin: str) -> None:
     module_name = f"seqbench_plugin_{zlib.crc32(str(path.resolve()).encode()):08x}" if is_file else plugin
     if module_name in sys.modules:
         return
-    with _Registering(plugin):
+    with _Registering(plugin, must=True):
         if not is_file:
             importlib.import_module(plugin)
             return
@@ -166,8 +166,9 @@ def load_entry_points() -> list[str]:
 class _Registering:
     """Marks registrations with their source, and takes them back when loading fails."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, must: bool = False) -> None:
         self.source = source
+        self.must = must
 
     def __enter__(self) -> None:
         global _source
@@ -177,7 +178,11 @@ class _Registering:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         global _source
         _source = "built-in"
-        if error is None or isinstance(error, KeyboardInterrupt):
+        if isinstance(error, KeyboardInterrupt):
+            return
+        if error is None:
+            if self.must and all(r.entries.keys() == self.before[r.kind].keys() for r in (ARCHITECTURES, TASKS)):
+                raise RegistryError(f"plug-in {self.source} registers nothing; is @register_architecture missing?")
             return
         for registry in (ARCHITECTURES, TASKS):
             registry.entries = self.before[registry.kind]

@@ -117,7 +117,10 @@ def suite_names() -> list[str]:
 
 def load_suite(name: str) -> SuiteFile:
     """A suite by name, or by the path of a YAML file."""
-    path = Path(name) if name.endswith((".yaml", ".yml")) else SUITES / f"{name}.yaml"
+    is_path = name.endswith((".yaml", ".yml"))
+    path = Path(name) if is_path else SUITES / f"{name}.yaml"
+    if is_path and not path.is_file():
+        raise SpecError(f"suite file {name}: no such file")
     if not path.is_file():
         raise SpecError(f"no suite '{name}'; {did_you_mean(name, suite_names())}")
     try:

@@ -106,17 +106,21 @@ class RunData:
         """True where the batch shrinks as the sequence grows, so that every batch has the same number of tokens."""
         return any(r["name"] == name and r.get("tokens") for r in self.regimes)
 
-    def stops(self, phase: str) -> list[Stop]:
-        """The shortest length of each architecture and regime that no round could measure this phase at, and why."""
+    def stops(self, phase: str, metric: str = "time") -> list[Stop]:
+        """The shortest length of each architecture and regime at which this quantity has no value, and why."""
         cells = sorted((r for r in self.records if r.kind == "cell"), key=lambda r: (r.length, r.seed))
         measured = {
-            (r.architecture, r.regime, r.length) for r in cells for m in r.measurements
-            if m.phase == phase and m.metric == "time"
-        }  # fmt: skip
+            (key.architecture, key.regime, length)
+            for key, by_length in self.cells.items()
+            if (key.kind, key.phase, key.metric) == ("cell", phase, metric)
+            for length in by_length
+        }
         first: dict[tuple[str, str], Record] = {}
         for record in cells:
             place = (record.architecture, record.regime)
-            if record.status != "ok" and place not in first and (*place, record.length) not in measured:
+            # Bytes are taken in a trial of their own, which goes on where timing is over its limit.
+            concerns = (record.failed_phase == "memory") == (metric != "time") or record.status in ("error", "nan")
+            if record.status != "ok" and concerns and place not in first and (*place, record.length) not in measured:
                 first[place] = record
         return [Stop(a, regime, r.length, r.status, r.reason) for (a, regime), r in first.items()]
 
@@ -185,4 +189,33 @@ def _cells(records: list[Record]) -> dict[Key, dict[int, Cell]]:
             cell.rounds.append(np.asarray(samples, dtype=float))
             cell.methods.add(m.method)
             cell.unstable |= m.metric == "time" and bool(unstable & {m.phase, f"{m.phase}/{m.metric}"})
+        _pair_threads(record, cells)
+    for key, length in _survivors(records, cells):
+        del cells[key][length]
     return {key: dict(sorted(by_length.items())) for key, by_length in cells.items()}
+
+
+PAIRED = "time_beside_1_thread"
+
+
+def _pair_threads(record: Record, cells: dict[Key, dict[int, Cell]]) -> None:
+    """Forward times of those visits that also ran with one thread: a speed-up compares times of one visit."""
+    samples = {m.phase: m.samples for m in record.measurements if m.metric == "time" and m.samples is not None}
+    if record.kind == "cell" and {"forward", "forward_1_thread"} <= set(samples):
+        key = Key(record.architecture, record.kind, record.regime, "forward", PAIRED)
+        cell = cells[key].setdefault(record.length, Cell(record.length, record.batch, "s"))
+        cell.rounds.append(np.asarray(samples["forward"], dtype=float))
+
+
+def _survivors(records: list[Record], cells: dict[Key, dict[int, Cell]]) -> list[tuple[Key, int]]:
+    """Times of cells that some round finished and another gave up on: what is left of them is the quick half."""
+    found = set()
+    for record in records:
+        if record.kind != "cell" or record.status == "ok" or record.failed_phase == "memory":
+            continue
+        done = {m.phase for m in record.measurements}
+        for phase in ("forward", "forward_backward"):
+            key = Key(record.architecture, record.kind, record.regime, phase, "time")
+            if phase not in done and record.length in cells.get(key, {}):
+                found.add((key, record.length))
+    return list(found)

@@ -241,6 +241,10 @@ def fit_counts(series: Series) -> Fit:
         # Not of the form a + b T^p (it rises and falls, or is flat and then jumps): the last doubling is what is left.
         exponent, method = tail["local_slope"], "local slope of the last two lengths"
         reason = "the count is not a constant plus a power at the long end"
+    if exponent == 0 and y[-1] != y[-2]:
+        # Equal steps a doubling: T^p with p going to 0 is a logarithm, which is no constant.
+        exponent, method = tail["local_slope"], "local slope of the last two lengths"
+        reason = "the count grows with log T"
     around = [p for p in (*triples, exponent) if np.isfinite(p)] or [float("nan")]
     if exponent == 0:
         coefficient, offset = 0.0, float(y[-1])

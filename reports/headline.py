@@ -162,7 +162,7 @@ def _growth(analysis: Analysis, regime: str, step: str) -> str:
             kinds.setdefault("with the square of the length", []).append(short(a.name))
         elif f.exponent > 1.15:
             kinds.setdefault("faster than the length", []).append(f"{short(a.name)} (T^{f.exponent:.2f})")
-        else:
+        elif f.high < 0.85:
             kinds.setdefault("slower than the length", []).append(f"{short(a.name)} (T^{f.exponent:.2f})")
     if not kinds:
         return ""
@@ -179,7 +179,15 @@ def _stopped(analysis: Analysis, regime: str) -> str:
     stops = [s for s in analysis.data.stops("forward_backward") if s.regime == regime]
     if not stops:
         lengths = analysis.data.plan.get("lengths") or []
-        return f"Every architecture finished every length up to {integer(max(lengths))} tokens." if lengths else ""
+        done = analysis.by_architecture("cell", regime, "forward_backward", "time")
+        whole = len(done) == len(analysis.data.architectures) and all(
+            set(lengths) <= set(s.lengths.tolist()) for s in done.values()
+        )
+        return (
+            f"Every architecture finished every length up to {integer(max(lengths))} tokens."
+            if lengths and whole
+            else ""
+        )
     parts = [f"{short(s.architecture)} at {integer(s.length)} tokens ({s.words})" for s in stops]
     return f"Stopped early: {joined(parts)}."
 

@@ -21,7 +21,7 @@ from reports.data import RunData, load
 from reports.style import DARK, LIGHT
 from results.store import Run, StoreError
 
-# Suite name -> module with `TEMPLATE` and `build(data) -> (context, csv files)`.
+# Kind of suite -> module with `TEMPLATE` and `build(data) -> (context, csv files)`.
 BUILDERS = {"scaling": "reports.scaling"}
 
 
@@ -37,9 +37,10 @@ def render(run: Run, site: Path) -> Path:
     began = time.perf_counter()
     data = load(run)
     suite = str(data.plan.get("suite", ""))
-    if suite not in BUILDERS:
+    kind = str(data.plan.get("kind") or suite)
+    if kind not in BUILDERS:
         raise ReportError(f"no page for suite {suite!r}; there are pages for {', '.join(sorted(BUILDERS))}")
-    builder = importlib.import_module(BUILDERS[suite])
+    builder = importlib.import_module(BUILDERS[kind])
     context, csv = builder.build(data)
     page = _environment().get_template(builder.TEMPLATE).render(**_shared(data, time.perf_counter() - began), **context)
     _write(site / run.run_id, {f"{suite}.html": page, **csv})
@@ -50,10 +51,9 @@ def render(run: Run, site: Path) -> Path:
 def render_index(runs: list[Run], site: Path) -> Path:
     """Write `index.html`: every run, newest first. A run that cannot be read keeps a row that says so."""
     rows = sorted((_index_row(run, site) for run in runs), key=lambda r: (r["created"], r["run_id"]), reverse=True)
-    page = _environment().get_template("index.html.j2").render(
-        title="Seqbench reports", rows=rows, suites=sorted(s for s in BUILDERS if (site / f"{s}.html").exists()),
-        **_assets(tables=False),
-    )  # fmt: skip
+    suites = {r["suite"] for r in rows if r["suite"] and (site / f"{r['suite']}.html").exists()}
+    template = _environment().get_template("index.html.j2")
+    page = template.render(title="Seqbench reports", rows=rows, suites=sorted(suites), **_assets(tables=False))
     _write(site, {"index.html": page})
     return site / "index.html"
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from reports.bootstrap import Series
 from reports.charts import Line, Plot, Point, Scale, forest_chart, line_chart
-from reports.data import Stop
+from reports.data import PAIRED, Stop
 from reports.statistics import Analysis, work_metric
 from reports.style import looks
 from reports.verdicts import SYMBOLS
@@ -53,8 +53,8 @@ def _chart(identity: str, title: str, lines: list[Line], scale: Scale, caption: 
     return [line_chart(identity, title, lines, scale, caption)] if lines else []
 
 
-def _stops(analysis: Analysis, regime: str, step: str) -> list[Stop]:
-    return [s for s in analysis.data.stops(step) if s.regime == regime]
+def _stops(analysis: Analysis, regime: str, step: str, metric: str = "time") -> list[Stop]:
+    return [s for s in analysis.data.stops(step, metric) if s.regime == regime]
 
 
 def stop_words(stops: list[Stop]) -> str:
@@ -137,12 +137,13 @@ def _memory(analysis: Analysis) -> Group:
             continue
         for metric, title, why in (
             ("activation_memory", "Activation memory", "Bytes kept for the backward pass; parameters are left out."),
-            ("peak_memory", "Peak memory", "The most that was held at once in a training step: weights, gradients, "
-             "optimiser state and activations."),
+            ("peak_memory", "Peak memory", "The most that forward and backward held at once, over what was held before "
+             "(weights were; optimiser state is not there yet). On a CPU it is the resident set's high-water mark: rough "
+             "below some MiB, and low where freed memory is used again."),
         ):  # fmt: skip
             lines = _lines(analysis, analysis.by_architecture("cell", name, "forward_backward", metric),
-                           _stops(analysis, name, "forward_backward"))  # fmt: skip
-            caption = f"{why} Lower is leaner. {stop_words(_stops(analysis, name, 'forward_backward'))}"
+                           _stops(analysis, name, "forward_backward", metric))  # fmt: skip
+            caption = f"{why} Lower is leaner. {stop_words(_stops(analysis, name, 'forward_backward', metric))}"
             plots += _chart(f"{metric}-{name}", f"{title}, {analysis.data.regime_title(name)}", lines,
                             Scale("memory", memory, binary=True), caption)  # fmt: skip
     return Group("memory", "Memory", "Memory against length", "What a training step must keep.", plots)
@@ -170,7 +171,7 @@ def _forest(analysis: Analysis) -> Group:
         if points:
             caption = (
                 "Filled marker and bar: measured exponent and its 95 % interval. Hollow diamond: what theory claims. "
-                "A bar on its diamond agrees; a bar that covers the axis says that this run cannot tell."
+                "A short bar on its diamond agrees; one that reaches far past it says that this run cannot tell."
             )
             if not metric:
                 caption += " Token-to-token products where the architecture has any, else all FLOPs."
@@ -204,14 +205,15 @@ def _machine(analysis: Analysis) -> Group:
             "skips about half of its token-to-token products, so it can pass 100 %.",
         )  # fmt: skip
         one = analysis.by_architecture("cell", name, "forward_1_thread", "time")
-        every = analysis.by_architecture("cell", name, "forward", "time")
+        every = analysis.by_architecture("cell", name, "forward", PAIRED)
         gains = {n: _ratio(one[n], every[n], "times") for n in one if n in every}
         threads = analysis.data.environment.get("threads")
         plots += _chart(
             f"threads-{name}", f"Speed-up from 1 thread to {threads or 'all'}, {analysis.data.regime_title(name)}",
             _lines(analysis, {n: s for n, s in gains.items() if s}),
             Scale("speed-up", lambda v: f"{v:.1f}×", 1.0, "no gain", linear=True),
-            "Forward time with one thread over forward time with all. 1.0× means that more cores do not help.",
+            "Forward time with one thread over forward time with all, both of the same visit. 1.0× means that more cores do "
+            "not help.",
         )  # fmt: skip
     return Group("machine", "Machine", "Use of the machine", "What this machine makes of it.", plots)
 

@@ -42,6 +42,7 @@ def build(data: RunData) -> tuple[dict[str, Any], dict[str, str]]:
         "fits": tables.fits(analysis),
         "cells": tables.cells(analysis),
         "failures": tables.failures(analysis),
+        "compared": tables.compared(data),
         "matrices": tables.crossover_matrices(analysis),
         "line_words": {f: w for f, w in LINE_WORDS.items() if any(a.family == f for a in data.architectures)},
         "symbols": SYMBOLS,

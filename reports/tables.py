@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from reports.data import FAMILIES, Architecture
+from reports.data import FAMILIES, Architecture, RunData
 from reports.fits import RESOLVED_WIDTH
 from reports.ranks import Rank
 from reports.statistics import Analysis, Judged, ranks_at, work_metric
@@ -274,6 +274,36 @@ def _last(value: float) -> float:
     return value if np.isfinite(value) else 99.0
 
 
+def compared(data: RunData) -> Table:
+    """What each architecture was: sizes, reach, settings, and the kernels that really ran."""
+    columns = [
+        "architecture",
+        "width",
+        "depth",
+        "parameters",
+        "receptive field",
+        "settings",
+        "kernels that ran",
+        "source",
+    ]
+    settings = {
+        str(raw.get("name")): raw.get("settings") or raw.get("config") or {}
+        for raw in data.plan.get("architectures", [])
+    }
+    kernels: dict[str, set[str]] = {}
+    for record in data.records:
+        kernels.setdefault(record.architecture, set()).update(record.kernels)
+    rows = []
+    for a in data.architectures:
+        shown = ", ".join(f"{k} {v}" for k, v in settings.get(a.name, {}).items() if v is not None)
+        everything = "all before" if data.plan.get("mode") == "causal" else "all"
+        reach = f"{integer(a.receptive_field)} tokens" if a.receptive_field else everything
+        sizes = [_number(integer(n or 0), n or 0) for n in (a.width, a.depth, a.parameters)]
+        ran = ", ".join(sorted(kernels.get(a.name, ()))) or "not recorded"
+        rows.append([Value(short(a.name), a.name), *sizes, *map(Value, (reach, shown or "none", ran, a.source))])
+    return Table("compared", columns, rows)
+
+
 def failures(analysis: Analysis) -> Table:
     """Every trial that did not end ok."""
     columns = ["architecture", "kind", "regime", "length (tokens)", "seed", "status", "failed in", "reason"]
@@ -315,9 +345,9 @@ def crossover_matrices(analysis: Analysis) -> list[Matrix]:
                 winner, loser = place[c.winner], place[c.loser]
                 span = f"{integer(c.first)} to {integer(c.last)}"
                 if c.outcome == "throughout":
-                    grid[winner][loser] = Value("always", small=f"{digits(c.ratio_at_last, 2)}× at {integer(c.last)}",
+                    grid[winner][loser] = Value("throughout", small=f"{digits(c.ratio_at_last, 2)}× at {integer(c.last)}",
                                                 verdict="wins", title=f"no crossing between {span}")  # fmt: skip
-                    grid[loser][winner] = Value("never")
+                    grid[loser][winner] = Value("–")
                 else:
                     interval = f"[{_end(c.low)}; {_end(c.high)}]"
                     note = f"; {c.crossings} changes of order, the last is given" if c.crossings > 1 else ""

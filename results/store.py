@@ -56,6 +56,34 @@ class Run:
     def records_path(self) -> Path:
         return self.folder / "records.jsonl"
 
+    @property
+    def created(self) -> str:
+        """When the run began, ISO 8601; empty where its plan is damaged, so that one bad run does not hide the others."""
+        try:
+            return str(self.read_json("plan.json").get("created", ""))
+        except StoreError:
+            return ""
+
+    def lock(self) -> Any:
+        """Keep other writers out for as long as the returned file is open. Raises StoreError where one is at work."""
+        path = self.folder / "writer.lock"
+        try:
+            file = open(path, "a")  # noqa: SIM115 - open as long as the caller holds it
+        except OSError as error:
+            raise StoreError(f"cannot write {path}: {error.strerror}; choose another place with --out DIR") from error
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:
+            pass  # Windows: no lock, two writers at once are the user's to avoid
+        except OSError:
+            file.close()
+            raise StoreError(
+                f"another process is writing to {self.folder}; wait for it, or use --fresh or --out DIR"
+            ) from None
+        return file
+
     def append(self, record: Record) -> None:
         """Add one line and sync it to disk."""
         data = (record.to_json() + "\n").encode()
@@ -143,4 +171,4 @@ def list_runs(root: Path) -> list[Run]:
     if not root.is_dir():
         return []
     runs = [Run(folder) for folder in root.iterdir() if (folder / "plan.json").is_file()]
-    return sorted(runs, key=lambda run: (run.read_json("plan.json").get("created", ""), run.run_id), reverse=True)
+    return sorted(runs, key=lambda run: (run.created, run.run_id), reverse=True)

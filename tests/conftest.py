@@ -20,11 +20,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     import architectures  # noqa: F401 - registers
     import tasks  # noqa: F401
-    from bench.registry import load_plugin
+    from bench.registry import RegistryError, load_plugin
 
     examples = [str(EXAMPLES / name) for name in ("min_gru.py", "torch_transformer.py", "torch_lstm.py")]
     for plugin in config.getoption("--plugin") or examples:
-        load_plugin(plugin)
+        try:
+            load_plugin(plugin)
+        except RegistryError as error:
+            raise pytest.UsageError(str(error)) from None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

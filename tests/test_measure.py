@@ -63,7 +63,8 @@ class TestTiming:
 
     def test_over_time(self) -> None:
         with pytest.raises(OverTime, match=r"1\.5 s, the limit is 1 s"):
-            self.sample([0.1, 1.5])
+            self.sample([0.1, 1.7, 1.5])
+        assert self.sample(itertools.chain([0.1, 5.0], itertools.repeat(0.01))).samples[0] == 0.01  # a hiccup
         assert (
             self.sample(itertools.chain([3.0], itertools.repeat(0.9))).first_call == 3.0
         )  # compilation may take longer than a call

@@ -6,6 +6,7 @@ under way (and once ("measured", seconds)), then ("done", result) or ("failed", 
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import importlib
 import os
@@ -119,7 +120,7 @@ def _entry(entry: Any) -> dict[str, Any]:
 def _size(payload: dict[str, Any], send: Send) -> dict[str, Any]:
     """Solve one architecture's width; its traits and receptive field from a build on the meta device."""
     from bench.budget import solve
-    from bench.models import build_encoder
+    from bench.models import build_encoder, make_config
     from bench.registry import ARCHITECTURES
 
     entry = ARCHITECTURES.get(payload["architecture"])
@@ -137,6 +138,7 @@ def _size(payload: dict[str, Any], send: Send) -> dict[str, Any]:
         "parameters": sizing.parameters,
         "budget_error": sizing.error,
         "config": sizing.settings,
+        "settings": dataclasses.asdict(make_config(entry, sizing.settings)),
         "receptive_field": encoder.receptive_field,
         "streaming": hasattr(encoder, "initial_state") and hasattr(encoder, "step"),
         "traits": {

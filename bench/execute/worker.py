@@ -20,7 +20,7 @@ HARMLESS = ("timeout", "unsupported")  # as a child reports them itself: it stop
 # Imported once by the server that children are forked from: a fresh child then costs milliseconds, not a torch import.
 # sympy, dynamo and the rest are what torch itself imports late, at the first trace and the first optimiser step.
 PRELOAD = [
-    *("__main__", "torch", "bench.execute.measurements", "bench.measure.environment"),
+    *("bench.execute.no_interrupt", "__main__", "torch", "bench.execute.measurements", "bench.measure.environment"),
     *("sympy", "torch._dynamo", "torch.fx.experimental.symbolic_shapes", "torch._refs", "torch.profiler"),
 ]
 
@@ -105,6 +105,7 @@ class Worker:
                         return answer
                     if kind == "failed":
                         answer.status, answer.reason, answer.trace = content
+                        answer.others = watch.others()
                         if answer.status not in HARMLESS:
                             self.close()
                         return answer

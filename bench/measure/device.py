@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -112,7 +113,7 @@ def open_device(name: str) -> Device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cpu":
         return CPUDevice()
-    if name.split(":")[0] != "cuda":
+    if not re.fullmatch(r"cuda(:\d+)?", name):
         raise ValueError(f"device '{name}': use cpu, cuda or cuda:N")
     if not torch.cuda.is_available():
         raise ValueError(f"device '{name}': this torch ({torch.__version__}) sees no GPU; use --device cpu")
