@@ -52,6 +52,13 @@ def test_plugin_file(tmp_path: Path) -> None:
     assert ARCHITECTURES.get("lstm").source == "built-in"
 
 
+def test_a_plugin_that_registers_nothing_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "empty.py"
+    path.write_text("")
+    with pytest.raises(RegistryError, match="registers nothing"):
+        load_plugin(str(path))
+
+
 def test_plugin_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "some_package_of_mine.py").write_text(PLUGIN.format(name="by_module"))
     monkeypatch.syspath_prepend(str(tmp_path))

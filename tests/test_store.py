@@ -101,6 +101,19 @@ def test_run_ids_cannot_leave_their_folder(tmp_path: Path) -> None:
             Run.create(tmp_path, name)
 
 
+def test_one_writer_at_a_time(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "r")
+    with run.lock(), pytest.raises(StoreError, match="another process is writing"):
+        Run.create(tmp_path, "r").lock()
+    run.lock().close()
+
+
+def test_a_damaged_plan_does_not_hide_other_runs(tmp_path: Path) -> None:
+    Run.create(tmp_path, "good").write_json("plan.json", {"created": "2026-01-01"})
+    (Run.create(tmp_path, "bad").folder / "plan.json").write_text("{")
+    assert [r.run_id for r in list_runs(tmp_path)] == ["good", "bad"]
+
+
 def test_runs_are_listed_newest_first(tmp_path: Path) -> None:
     for name, created in (("old", "2026-01-01"), ("new", "2026-02-01")):
         Run.create(tmp_path, name).write_json("plan.json", {"created": created})
