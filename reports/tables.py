@@ -83,6 +83,8 @@ def exponent(judged: Judged | None) -> Value:
     claim = f"theory {theory}" if theory else ""
     exact = power(fit.low) == power(fit.high)
     small = "" if exact else bracket(fit.low, fit.high)
+    if judged.note.startswith("by the last doubling"):
+        small += f" last doubling {power(fit.local_slope)}"
     return Value(power(fit.exponent), fit.exponent, small, title, judged.verdict, claim=claim)
 
 
