@@ -355,12 +355,13 @@ def _failures(run: Any) -> dict[str, str]:
     from results.store import latest
 
     found: dict[str, str] = {}
-    for record in latest(run.read()[0]):
-        if record.status in ("error", "nan") and not record.extra.get("skipped"):
+    failed = [r for r in latest(run.read()[0]) if r.status in ("error", "nan")]
+    tried = {r.architecture for r in failed if not r.extra.get("skipped")}
+    for (
+        record
+    ) in failed:  # of an architecture that never ran at all, a skipped row has the reason: it could not be built
+        if not record.extra.get("skipped") or record.architecture not in tried:
             found.setdefault(f"{record.architecture or 'machine'} {record.status}", record.reason)
-    for record in latest(run.read()[0]):  # never run at all: it could not be built
-        if record.status == "error" and not any(key.startswith(record.architecture) for key in found):
-            found.setdefault(f"{record.architecture} {record.status}", record.reason)
     return found
 
 

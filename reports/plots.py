@@ -65,40 +65,39 @@ def stop_words(stops: list[Stop]) -> str:
     return f"✕ marks the longest length that finished; the next one failed: {names(parts)}."
 
 
-def _time(analysis: Analysis) -> Group:
+def _time_plots(analysis: Analysis, fixed_tokens: bool, prefix: str, axis: str, words: str) -> list[Plot]:
+    """Time against length, a figure a phase, for the regimes with (or without) a fixed number of tokens."""
     plots: list[Plot] = []
     for regime in analysis.data.regimes:
         name = regime["name"]
-        if analysis.data.fixed_tokens(name):
+        if analysis.data.fixed_tokens(name) != fixed_tokens:
             continue
         for step in ("forward", "forward_backward"):
-            lines = _lines(analysis, analysis.by_architecture("cell", name, step, "time"), _stops(analysis, name, step))
-            caption = (
-                "Lower is faster. On these axes T^p is a straight line, and the steeper it is the larger is p: twice "
-                "the length takes twice the time at p = 1, four times at p = 2. Flat left ends are fixed cost "
-                "(launches), not arithmetic. " + stop_words(_stops(analysis, name, step))
-            )
+            stops = _stops(analysis, name, step)
+            lines = _lines(analysis, analysis.by_architecture("cell", name, step, "time"), stops)
             title = f"Time, {phase(step)}, {analysis.data.regime_title(name)}"
-            plots += _chart(f"time-{name}-{step}", title, lines, Scale("time", seconds), caption)
+            caption = f"{words} {stop_words(stops)}"
+            plots += _chart(f"{prefix}-{name}-{step}", title, lines, Scale(axis, seconds), caption)
+    return plots
+
+
+def _time(analysis: Analysis) -> Group:
+    words = (
+        "Lower is faster. On these axes T^p is a straight line, and the steeper it is the larger is p: twice "
+        "the length takes twice the time at p = 1, four times at p = 2. Flat left ends are fixed cost "
+        "(launches), not arithmetic."
+    )
     lead = "How long one pass takes as the sequence grows. Points are medians, bands 95 % intervals."
-    return Group("time", "Time", "Time against length", lead, plots)
+    return Group("time", "Time", "Time against length", lead, _time_plots(analysis, False, "time", "time", words))
 
 
 def _parallel(analysis: Analysis) -> Group:
-    plots: list[Plot] = []
-    for regime in analysis.data.regimes:
-        name = regime["name"]
-        if not analysis.data.fixed_tokens(name):
-            continue
-        for step in ("forward", "forward_backward"):
-            lines = _lines(analysis, analysis.by_architecture("cell", name, step, "time"), _stops(analysis, name, step))
-            caption = (
-                "The same number of tokens in every batch, cut into longer and fewer sequences. Flat: work is done in "
-                "parallel whatever the length. Rising: steps wait for each other (recurrent), or work grows faster "
-                "than the length (attention). " + stop_words(_stops(analysis, name, step))
-            )
-            title = f"Time, {phase(step)}, {analysis.data.regime_title(name)}"
-            plots += _chart(f"tokens-{name}-{step}", title, lines, Scale("time a batch", seconds), caption)
+    words = (
+        "The same number of tokens in every batch, cut into longer and fewer sequences. Flat: work is done in "
+        "parallel whatever the length. Rising: steps wait for each other (recurrent), or work grows faster "
+        "than the length (attention)."
+    )
+    plots = _time_plots(analysis, True, "tokens", "time a batch", words)
     flops = analysis.by_architecture("graph", "", "forward", "flops")
     spans = analysis.by_architecture("graph", "", "forward", "span")
     ratio = {n: _ratio(flops[n], spans[n], "FLOP") for n in flops if n in spans}

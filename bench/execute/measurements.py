@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bench.conformance import QUICK_CHECKS, Subject
 from bench.contract import Mode, VectorTask
 from bench.execute.child import NotFinite, Send, Unsupported
-from bench.measure.decode import no_grad, one_token, prefill
+from bench.measure.decode import one_token, prefill
 from bench.measure.device import Device, Peak, open_device
 from bench.measure.graph import Counter
 from bench.measure.kernels import kernels_of
@@ -246,7 +246,7 @@ def _decode(trial: Trial, session: _Session) -> None:
     session.send("phase", "decode")
     step, size = one_token(encoder, x_BTD[:, :1], states.pop())
     session.value("decode", "state_memory", size, "B", "lower")
-    session.timing("decode", no_grad(step))
+    session.timing("decode", step)
 
 
 def _check(trial: Trial, session: _Session) -> None:

@@ -75,7 +75,10 @@ class Runner:
         done = {r.trial_id: r for r in latest(records)}
         problems = {a.name: a for a in architectures if a.problem}
         try:
-            for section, trials in (("tracing", (*plan.checks, *plan.counts)), ("trials", plan.timed)):
+            for section, trials in (
+                ("contract checks and tracing", (*plan.checks, *plan.counts)),
+                ("trials outside measured steps", plan.timed),
+            ):
                 for trial in trials:
                     before = time.perf_counter()
                     previous = done.get(trial.trial_id)
@@ -90,9 +93,7 @@ class Runner:
                     self.tally.statuses[record.status] += 1
                     self.tally.measured_s += record.measured_s
                     self.on_end(trial, record)
-                    outside = time.perf_counter() - before - record.measured_s
-                    name = "trials outside measured steps" if section == "trials" else "contract checks and tracing"
-                    self.tally.sections[name] += outside
+                    self.tally.sections[section] += time.perf_counter() - before - record.measured_s
         finally:
             self._close()
         return self.tally

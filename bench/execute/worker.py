@@ -155,19 +155,13 @@ class Worker:
     def _died(self, answer: Answer) -> Answer:
         self.process.join(5)
         code = self.process.exitcode
-        self.close()
         if code is not None and code < 0:
             name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
             # The kernel's out-of-memory killer sends SIGKILL, and nobody else does here.
             if name == "SIGKILL":
-                return self._mark(answer, "oom", "killed by the system (SIGKILL): out of memory")
-            return self._mark(answer, "error", f"the process died of {name}")
-        return self._mark(answer, "error", f"the process ended itself with exit code {code}")
-
-    @staticmethod
-    def _mark(answer: Answer, status: str, reason: str) -> Answer:
-        answer.status, answer.reason = status, reason
-        return answer
+                return self._ended(answer, "oom", "killed by the system (SIGKILL): out of memory")
+            return self._ended(answer, "error", f"the process died of {name}")
+        return self._ended(answer, "error", f"the process ended itself with exit code {code}")
 
     def _resident(self) -> int:
         try:

@@ -28,16 +28,7 @@ def one_token(encoder: nn.Module, x_B1D: Tensor, state: State) -> tuple[Callable
     held = [state]
 
     def step() -> None:
-        _, held[0] = streaming.step(x_B1D, held[0])
+        with torch.no_grad():
+            _, held[0] = streaming.step(x_B1D, held[0])
 
     return step, state_bytes(state)
-
-
-def no_grad(step: Callable[[], None]) -> Callable[[], None]:
-    """`step` without autograd, entered once a call."""
-
-    def quiet() -> None:
-        with torch.no_grad():
-            step()
-
-    return quiet
