@@ -1,12 +1,16 @@
-"""What an encoder is. Types only; every claim made here has a test in `tests/contract`.
+"""What an encoder is, and what a task is. Types, and the little that all who use them share; every claim made here has
+a test in `tests/contract`.
 
-Shape legend, used in names throughout: B batch, T tokens, S tokens of a chunk, D width, H heads, K width of a head.
+Shape legend, used in names throughout: B batch, T tokens, S tokens of a chunk, D width, H heads, K width of a head,
+F features of an input vector, C outputs of a head.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
@@ -82,11 +86,186 @@ class Memory:
 
 @runtime_checkable
 class VectorTask(Protocol):
-    """A source of encoder inputs with no labels, for suites that measure cost only."""
+    """A source of encoder inputs with no labels, for suites that measure cost only. Built like a Task."""
 
     def inputs(self, batch: int, length: int, width: int, generator: torch.Generator) -> Tensor:
         """Vectors (B, T, D) in float32 on the generator's device."""
         ...
+
+
+IGNORE = -100
+"""Target of a position that counts in no loss and no score."""
+
+Better = Literal["lower", "higher", "none"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples side by side.
+
+    Attributes:
+        inputs: token ids (B, T) int64, or vectors (B, T, F) float32.
+        targets: by `TaskShape.output`. "token": ids (B, T) int64, IGNORE where nothing is asked. "sequence": classes
+            (B,) int64, or values (B,) float32 where the loss is the squared error.
+        keep_BT: True at real tokens, padding is on the right; None where nothing is padded.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    keep_BT: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> Batch:
+        keep_BT = None if self.keep_BT is None else self.keep_BT.to(device, non_blocking=True)
+        return Batch(self.inputs.to(device, non_blocking=True), self.targets.to(device, non_blocking=True), keep_BT)
+
+
+@dataclass(frozen=True)
+class TaskShape:
+    """What a model needs to know of a task, and all that it may know.
+
+    Attributes:
+        length: tokens of the longest training input. longest: of the longest input of any split.
+        outputs: numbers a head gives: classes, or 1 for a value.
+        output: one prediction a token, or one a sequence (outputs pooled).
+        vocabulary: input ids are below it; 0 where inputs are vectors of `features` numbers.
+        tied: the head shares its weights with the embedding (needs outputs == vocabulary).
+        loss: mean over what counts, in nats or squared units.
+    """
+
+    length: int
+    longest: int
+    outputs: int
+    output: Literal["token", "sequence"]
+    vocabulary: int = 0
+    features: int = 0
+    tied: bool = False
+    loss: Literal["cross_entropy", "squared_error"] = "cross_entropy"
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number that says how well a task was done on a split."""
+
+    metric: str
+    value: float
+    unit: str
+    better: Better
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A number to hold results against: an analytic floor, chance, or what somebody published.
+
+    Attributes:
+        splits: evaluation splits it holds for; empty for all.
+        source: how it is derived, or where it was published.
+    """
+
+    label: str
+    metric: str
+    value: float
+    kind: Literal["floor", "ceiling", "chance", "published"]
+    source: str
+    splits: tuple[str, ...] = ()
+
+
+@dataclass
+class Outcome:
+    """Sums over everything that counts in one split, in float64; a task turns them into scores.
+
+    Attributes:
+        loss: summed loss. count: predictions it is summed over.
+        correct: predictions whose largest output is the target; 0 for squared errors.
+        sequences, perfect: sequences, and those with every counted prediction correct.
+        loss_T, correct_T, count_T: the same sums by position; only where there is an output a token.
+        predictions, targets: one a sequence, in the order of the split; only where there is an output a sequence.
+    """
+
+    loss: float = 0.0
+    count: int = 0
+    correct: int = 0
+    sequences: int = 0
+    perfect: int = 0
+    loss_T: list[float] = field(default_factory=list)
+    correct_T: list[int] = field(default_factory=list)
+    count_T: list[int] = field(default_factory=list)
+    predictions: list[float] = field(default_factory=list)
+    targets: list[float] = field(default_factory=list)
+
+    @property
+    def mean_loss(self) -> float:
+        return self.loss / max(1, self.count)
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / max(1, self.count)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a task may look for data.
+
+    Attributes:
+        local: folder with local copies of data sets; None where the user named none.
+        cache: folder for what can be made again: tokenisers, encoded text, downloads.
+    """
+
+    local: FilePath | None
+    cache: FilePath
+
+
+class DataMissing(Exception):
+    """A data set is not here and cannot be fetched; the message is one line that names every way to get it."""
+
+
+@runtime_checkable
+class Task(Protocol):
+    """A data set or a generator, cut into splits, with its scores. Built by `factory(config, mode, places)`.
+
+    Training uses "train" through `train_batch`. `splits` are for evaluation: "tune" (all choices are made on it), "test"
+    (read once, by no choice), and any number of further tests, "test_<what>", such as other lengths.
+    """
+
+    shape: TaskShape
+    primary: str
+    """The metric that choices are made by and that the leaderboard ranks by; `scores` gives it for every split."""
+    splits: tuple[str, ...]
+    fingerprint: str
+    """Hash of the data and of every setting that changes them."""
+    references: tuple[Reference, ...]
+    facts: dict[str, Any]
+    """What a reader should know, as plain data: source, licence, sizes of the splits, tokeniser."""
+
+    def train_batch(self, index: int, batch: int, seed: int) -> Batch:
+        """Batch number `index` of an endless stream: the same numbers give the same batch, so nothing need be kept to
+        go on in the middle. Draws from `stream(seed, index)` or from an order that `seed` and the epoch decide."""
+        ...
+
+    def eval_batches(self, split: str, batch: int) -> Iterator[Batch]:
+        """Every example of a split once, always the same; the last batch may be smaller."""
+        ...
+
+    def scores(self, split: str, outcome: Outcome) -> tuple[Score, ...]:
+        """The split's scores, the primary one first."""
+        ...
+
+
+@runtime_checkable
+class TextTask(Task, Protocol):
+    """A task whose tokens are text, so that a model can be made to speak."""
+
+    prompt: str
+    """What generation starts from where the user says nothing."""
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def decode(self, ids: list[int]) -> str: ...
+
+
+def stream(*names: object) -> torch.Generator:
+    """A generator on the CPU that depends on the names alone, and on each of them."""
+    digest = hashlib.blake2b("/".join(map(str, names)).encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
 @runtime_checkable

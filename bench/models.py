@@ -9,24 +9,31 @@ import pydantic
 import torch
 from torch import nn
 
-from bench.registry import Entry, RegistryError, did_you_mean
+from bench.contract import Mode, Places
+from bench.registry import TASK_FAMILIES, Entry, RegistryError, did_you_mean
 
 
 def make_config(entry: Entry, settings: dict[str, Any]) -> Any:
-    """The architecture's configuration from plain settings; unknown keys and wrong types are errors.
+    """The configuration of an architecture or a task from plain settings; unknown keys and wrong types are errors.
 
-    Raises RegistryError naming the architecture and the setting.
+    Raises RegistryError naming the entry and the setting.
     """
+    kind = "task" if entry.family in TASK_FAMILIES else "architecture"
     known = [field.name for field in dataclasses.fields(entry.config)]
     for key in settings:
         if key not in known:
-            raise RegistryError(f"architecture '{entry.name}' has no setting '{key}'; {did_you_mean(key, known)}")
+            raise RegistryError(f"{kind} '{entry.name}' has no setting '{key}'; {did_you_mean(key, known)}")
     try:
         return pydantic.TypeAdapter(entry.config).validate_python(settings)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise RegistryError(f"architecture '{entry.name}', setting '{where}': {first['msg']}") from error
+        raise RegistryError(f"{kind} '{entry.name}', setting '{where}': {first['msg']}") from error
+
+
+def build_task(entry: Entry, settings: dict[str, Any], mode: Mode, places: Places) -> Any:
+    """A task from plain settings. Raises RegistryError for wrong ones, DataMissing where its data cannot be had."""
+    return entry.build(make_config(entry, settings), mode, places)
 
 
 def build_encoder(

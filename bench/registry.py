@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 FAMILIES = ("recurrent", "convolution", "attention", "windowed", "other")
+# vectors: inputs with no labels, for suites that measure cost; language: text; probe: generated, with a known answer.
+TASK_FAMILIES = ("vectors", "language", "probe", "supervised")
 ENTRY_POINT_GROUPS = ("seqbench.architectures", "seqbench.tasks")
 
 
@@ -112,12 +114,21 @@ def register_architecture(
 
 
 def register_task(
-    name: str, *, summary: str, reference: str = ""
+    name: str, *, summary: str, reference: str = "", config: type = NoConfig, family: str = "supervised"
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a factory of a task, `() -> task`."""
+    """Register a factory `(config, mode, places) -> Task`, or `VectorTask` where the family is "vectors".
+
+    Args:
+        config: a frozen dataclass whose fields are the settings; each needs a default.
+        family: one of TASK_FAMILIES; decides which suites can run it.
+    """
+    if family not in TASK_FAMILIES:
+        raise RegistryError(f"task '{name}': no family '{family}'; {did_you_mean(family, list(TASK_FAMILIES))}")
+    if not is_dataclass(config):
+        raise RegistryError(f"task '{name}': config {config!r} is not a dataclass")
 
     def register(build: Callable[..., Any]) -> Callable[..., Any]:
-        TASKS.add(Entry(name, build, summary, _source, len(TASKS.entries), reference=reference))
+        TASKS.add(Entry(name, build, summary, _source, len(TASKS.entries), config, family, reference))
         return build
 
     return register

@@ -313,6 +313,6 @@ def _encoder(trial: Trial) -> nn.Module:
 
 def _inputs(trial: Trial) -> Tensor:
     """Drawn on the CPU, so that a seed gives the same inputs on every device."""
-    task: VectorTask = TASKS.get(trial.task).build()
+    task: VectorTask = TASKS.get(trial.task).build(None, trial.mode, None)
     generator = torch.Generator().manual_seed(trial.seed)
     return task.inputs(trial.batch, trial.length, trial.width, generator).to(trial.device, _dtype(trial))
