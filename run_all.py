@@ -7,11 +7,10 @@ Heavy imports are inside functions: --help answers at once, and children forked 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,6 +36,15 @@ class Places:
     runs: Path
     site: Path
     data: Path | None
+
+    def workplace(self) -> Any:
+        """Folders that trials may use: the user's data, and a cache for what can be made again."""
+        from bench.execute.child import Workplace
+
+        own = os.environ.get("SEQBENCH_CACHE")
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        local = str(self.data.resolve()) if self.data is not None else ""
+        return Workplace(local, own or str(base / "seqbench"))
 
 
 def main(
@@ -109,64 +117,50 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
     from bench.execute.progress import Progress, duration
     from bench.execute.runner import Runner, Stamp
     from bench.execute.worker import Pool
-    from bench.plan import plan_scaling, run_id
-    from bench.spec import load_suite, parse_override, resolve
+    from bench.kinds.common import Context
+    from bench.spec import load_suite, resolve
     from results.store import Run
 
     began, sections = time.perf_counter(), {}
     suite = load_suite(choice.suite)
-    pool = Pool(PACKAGES, choice.plugins)
+    data = places.workplace()
+    pool = Pool(PACKAGES, choice.plugins, data=data)
     known = _describe(pool, choice.device)
     environment = known["environment"]
     device = environment["device"]
     preset = choice.preset or ("quick" if device == "cpu" else "standard")
-    overrides = dict(parse_override(text) for text in choice.overrides)
-    if choice.seeds:
-        overrides["seeds"] = choice.seeds
-    if choice.architectures != ("all",):
-        if not choice.architectures:
-            raise Stop("--architectures: name at least one, or leave it out for all")
-        overrides["architectures"] = list(choice.architectures)
-    if choice.tasks:
-        if len(choice.tasks) > 1:
-            raise Stop(f"suite '{suite.suite}' measures cost on one task's inputs; give one name to --tasks")
-        overrides["task"] = choice.tasks[0]
-    spec = resolve(suite, preset, overrides)
-    chosen = _choose(known, spec)
+    spec = resolve(suite, preset, _overrides(choice, suite, preset))
     sections["start-up"] = time.perf_counter() - began
 
-    began_sizing = time.perf_counter()
-    sized, shown = _size_all(pool, chosen, spec, known["engine_hash"])
-    plan = plan_scaling(spec, sized, device, _memory_limit(spec.memory_share), known["engine_hash"])
-    sections["planning"] = time.perf_counter() - began_sizing
-    name = run_id(suite.suite, preset, plan.trials, environment["environment_id"])
+    began_planning = time.perf_counter()
+    prepared = _kind(suite.kind)(Context(suite, preset, spec, known, pool, device, _command(), _now()))
+    sections["planning"] = time.perf_counter() - began_planning
     if dry_run:
-        _show_plan(plan, spec, preset, device, shown, name, {a.name: a.problem for a in sized})
+        print("\n".join(prepared.describe()))
         return OK
+    if prepared.problem:
+        raise Stop(f"nothing can be run: {prepared.problem}")
 
-    if all(a.problem for a in sized):
-        raise Stop(f"nothing can be run: {sized[0].problem}")
-    run = Run.create(places.runs, _fresh_name(places.runs, name) if fresh else name)
+    name = _fresh_name(places.runs, prepared.run_id) if fresh else prepared.run_id
+    run = Run.create(places.runs, name)
     lock = run.lock()
     _check_writable(places.site)
-    pool = Pool(PACKAGES, choice.plugins, str(run.folder / "worker.log"))
-    run.write_json("plan.json", _plan_json(run, suite, preset, device, spec, shown, plan))
+    pool = Pool(PACKAGES, choice.plugins, str(run.folder / "worker.log"), replace(data, run=str(run.folder)))
+    prepared.write_plan(run)
     run.write_json("environment.json", environment)
-    _say(
-        f"{suite.suite} {preset} on {environment['device_name']}: {len(plan.trials)} trials, {len(sized)} architectures"
-    )
+    _say(f"{suite.suite} {preset} on {environment['device_name']}: {prepared.headline()}")
     stamp = Stamp(suite.suite, environment["environment_id"], environment["git_commit"], environment["git_dirty"])
     terminal = sys.stdout.isatty() and not os.environ.get("CI")
     interrupted = False
-    with Progress(plan.trials, terminal) as progress:
-        runner = Runner(run, pool, stamp, progress.start, progress.end)
+    with Progress(prepared.expected, terminal) as progress:
+        runner = Runner(run, pool, stamp, progress.start, progress.end, progress.inside)
         try:
-            runner.execute(plan, sized)
+            runner.execute(progress.watch(prepared.stages(run)))
         except KeyboardInterrupt:
             interrupted = True
     lock.close()
     tally = runner.tally
-    run.write_json("summary.json", _summary(run, tally, sections, began, interrupted, plan))
+    run.write_json("summary.json", _summary(run, tally, sections, began, interrupted, prepared.expected))
     if debug:
         for trace in tally.traces:
             _say(trace)
@@ -184,6 +178,49 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
     if interrupted:
         raise KeyboardInterrupt
     return SOME_FAILED if tally.statuses["error"] or tally.statuses["nan"] else OK
+
+
+def _overrides(choice: _Choice, suite: Any, preset: str) -> dict[str, Any]:
+    """What the command line changes in the suite's settings."""
+    from bench.spec import parse_override
+
+    overrides = dict(parse_override(text) for text in choice.overrides)
+    if choice.seeds:
+        overrides["seeds"] = choice.seeds
+    if choice.architectures != ("all",):
+        if not choice.architectures:
+            raise Stop("--architectures: name at least one, or leave it out for all")
+        overrides["architectures"] = list(choice.architectures)
+    if choice.tasks and suite.kind == "scaling":
+        if len(choice.tasks) > 1:
+            raise Stop(f"suite '{suite.suite}' measures cost on one task's inputs; give one name to --tasks")
+        overrides["task"] = choice.tasks[0]
+    elif choice.tasks:
+        # First, so that --set can change the settings of a task that is named here.
+        tasks = _chosen_tasks(choice.tasks, suite, preset)
+        overrides = {"tasks": tasks, "run": list(tasks), **overrides}
+    return overrides
+
+
+def _chosen_tasks(names: tuple[str, ...], suite: Any, preset: str) -> dict[str, Any]:
+    """The named tasks with the suite's settings for them; a text file by its path is a task too."""
+    from bench.spec import resolve
+
+    known = resolve(suite, preset, {}).model_dump(mode="python", exclude_unset=True)["tasks"]
+    found: dict[str, Any] = {}
+    for name in names:
+        if "/" in name or name.endswith(".txt"):
+            found["text_lm"] = {"settings": {"path": str(Path(name).resolve())}}
+        else:
+            found[name] = known.get(name, {})
+    return found
+
+
+def _kind(kind: str) -> Any:
+    from bench.kinds.scaling import Scaling
+    from bench.kinds.training import TrainingSuite
+
+    return {"scaling": Scaling, "train": TrainingSuite}[kind]
 
 
 def _check_writable(site: Path) -> None:
@@ -214,108 +251,17 @@ def _describe(pool: Any, device: str) -> dict[str, Any]:
     return described
 
 
-def _choose(known: dict[str, Any], spec: Any) -> list[dict[str, Any]]:
-    """Registry entries that the spec names, in the registry's order."""
-    from bench.registry import did_you_mean
-
-    entries = {e["name"]: e for e in known["architectures"]}
-    wanted = list(entries) if spec.architectures == "all" else list(spec.architectures)
-    for name in [*wanted, *spec.settings]:
-        if name not in entries:
-            raise Stop(f"no architecture '{name}'; {did_you_mean(name, list(entries))}")
-    task_names = [t["name"] for t in known["tasks"]]
-    if spec.task not in task_names:
-        raise Stop(f"no task '{spec.task}'; {did_you_mean(spec.task, task_names)}")
-    return [e for e in entries.values() if e["name"] in wanted]
-
-
-def _size_all(
-    pool: Any, entries: list[dict[str, Any]], spec: Any, engine_hash: str
-) -> tuple[list[Any], list[dict[str, Any]]]:
-    """Solve every width, in a child: a constructor that raises or exits costs its own architecture only."""
-    from bench.plan import Sized
-
-    sized, shown = [], []
-    worker = pool.start()
-    for entry in entries:
-        if not worker.alive():
-            worker = pool.start()
-        request = {
-            "architecture": entry["name"],
-            "settings": spec.settings.get(entry["name"], {}),
-            "mode": spec.mode,
-            "depth": spec.depth,
-            "match": spec.match,
-            "target": spec.target,
-        }
-        answer = worker.call("size", request, timeout=120)
-        source = f"{entry['hash']} {engine_hash}"
-        if answer.status != "ok":
-            if entry["name"] in spec.settings and entry["source"] == "built-in":
-                raise Stop(answer.reason)  # the user's own setting is wrong: say so before anything runs
-            sized.append(Sized(entry["name"], source, f"could not be built: {answer.reason}", answer.status))
-            found: dict[str, Any] = {"width": 0, "depth": spec.depth, "parameters": 0, "config": {}, "traits": None}
-        else:
-            found = answer.result
-            sized.append(
-                Sized(
-                    entry["name"],
-                    source,
-                    width=found["width"],
-                    depth=found["depth"],
-                    parameters=found["parameters"],
-                    config=found["config"],
-                    parallel_in_time=found["traits"]["parallel_in_time"],
-                )
-            )
-        shown.append({**entry, **found})
-    worker.close()
-    return sized, shown
-
-
-def _plan_json(
-    run: Any, suite: Any, preset: str, device: str, spec: Any, shown: list[dict[str, Any]], plan: Any
-) -> dict[str, Any]:
-    from datetime import UTC, datetime
-
-    return {
-        "schema": 1,
-        "run_id": run.run_id,
-        "suite": suite.suite,
-        "kind": suite.kind,
-        "preset": preset,
-        "device": device,
-        "dtype": spec.dtype,
-        "mode": spec.mode,
-        "match": spec.match,
-        "target": spec.target,
-        "created": run.created or datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": _command(),
-        "regimes": [
-            {"name": name, "title": r.title, **({"tokens": r.tokens} if r.tokens else {"batch": r.batch})}
-            for name, r in spec.regimes.items()
-        ],
-        "lengths": list(spec.lengths),
-        "seeds": list(range(spec.seeds)),
-        "expected_trials": len(plan.trials),
-        "trial_ids": [t.trial_id for t in plan.trials],
-        "spec": spec.model_dump(mode="json"),
-        "architectures": shown,
-    }
-
-
 def _summary(
-    run: Any, tally: Any, sections: dict[str, float], began: float, interrupted: bool, plan: Any
+    run: Any, tally: Any, sections: dict[str, float], began: float, interrupted: bool, expected: int
 ) -> dict[str, Any]:
     from collections import Counter
-    from datetime import UTC, datetime
 
     # A run that went on from an earlier session holds what both measured, so it also counts the time of both.
     earlier = run.read_json("summary.json") if tally.reused else {}
     spent = Counter({**sections, **tally.sections})
     spent.update(earlier.get("sections", {}))
     return {
-        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+        "ended": _now(),
         "sessions": earlier.get("sessions", 0) + 1,
         "wall_s": time.perf_counter() - began + earlier.get("wall_s", 0.0),
         "measured_s": tally.measured_s + earlier.get("measured_s", 0.0),
@@ -323,7 +269,7 @@ def _summary(
         "trials": dict(tally.statuses),
         "reused": tally.reused,
         "interrupted": interrupted,
-        "complete": sum(tally.statuses.values()) == len(plan.trials),
+        "complete": sum(tally.statuses.values()) == expected,
         "warnings": tally.warnings,
     }
 
@@ -365,23 +311,6 @@ def _failures(run: Any) -> dict[str, str]:
     return found
 
 
-def _show_plan(
-    plan: Any, spec: Any, preset: str, device: str, shown: list[dict[str, Any]], name: str, problems: dict[str, str]
-) -> None:
-    from collections import Counter
-
-    print(
-        f"run {name}: preset {preset} on {device}, {spec.mode}, equal {spec.match} ({spec.target:,}), depth {spec.depth}"
-    )
-    for a in shown:
-        size = f"width {a['width']:>5}  {a['parameters']:>12,} parameters"
-        print(f"  {a['name']:<18} {size if a['width'] else problems.get(a['name'], '')}")
-    for kind, count in Counter(t.kind for t in plan.trials).items():
-        print(f"  {count:>5} {kind} trials")
-    seconds = sum(spec.seconds * 1.4 * len(t.phases) + 0.15 for t in plan.trials)
-    print(f"  at least {seconds / 60:.0f} minutes; cells near the limit of {spec.limit:g} s a call add to that")
-
-
 def _list(places: Places, plugins: tuple[str, ...]) -> None:
     from bench.execute.worker import Pool
     from bench.spec import load_suite, suite_names
@@ -418,21 +347,14 @@ def _fresh_name(runs: Path, name: str) -> str:
     return f"{name}-{number}" if (runs / name).exists() else name
 
 
-def _memory_limit(share: float) -> int:
-    """Bytes that a trial may take: a share of the machine's memory, or of the container's where that is less.
-
-    Of all memory, not of what is free just now: the limit is part of what a trial is, and must not change by itself.
-    """
-    import psutil
-
-    total = psutil.virtual_memory().total
-    with contextlib.suppress(OSError, ValueError):  # no container, or no limit ("max")
-        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return int(total * share) >> 28 << 28
-
-
 def _names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _now() -> str:
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _command() -> str:

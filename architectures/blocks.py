@@ -2,18 +2,22 @@
 
     x = x + mixer(norm(x));  x = x + mlp(norm(x));  a last norm          (pre-norm, Xiong et al. 2020)
 
+Each part can be changed or taken away by a setting, to see what it is worth.
+
 Legend: B batch, T tokens, S tokens of a chunk, D width.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from bench.contract import State, Traits
 
@@ -25,10 +29,23 @@ class BlockConfig:
     Attributes:
         mlp_ratio: hidden width of the MLP over the encoder's width.
         mlp_hidden: hidden width itself; wins over `mlp_ratio`. The budget solver sets it for the last percent.
+        mlp: False for blocks that are the mixer alone.
+        norm: where LayerNorm stands. "pre": x + f(norm(x)), and one at the end (Xiong et al. 2020). "post":
+            norm(x + f(x)), and none at the end (Vaswani et al. 2017). "none": nowhere.
+        residual: False for f(norm(x)) in place of x + f(norm(x)).
+        dropout: share of numbers set to zero in training, where Vaswani et al. 2017 (section 5.4) and GPT-2 do it: in
+            what mixer and MLP give, before it is added, and once in the input with its positions. Not in attention
+            weights.
+        init: "torch": each layer's own default, uniform, narrower the wider its input. "gpt2": see `init_as_gpt2`.
     """
 
     mlp_ratio: float = 4.0
     mlp_hidden: int | None = None
+    mlp: bool = True
+    norm: Literal["pre", "post", "none"] = "pre"
+    residual: bool = True
+    dropout: float = 0.0
+    init: Literal["torch", "gpt2"] = "torch"
 
     def hidden(self, width: int) -> int:
         return self.mlp_hidden if self.mlp_hidden is not None else max(1, round(self.mlp_ratio * width))
@@ -52,6 +69,10 @@ class Mixer(nn.Module, ABC):
     def step(self, x_BSD: Tensor, state: State) -> tuple[Tensor, State]:
         """The next S tokens after `state`. Causal mixers only."""
 
+    def output_layer(self) -> nn.Linear | nn.Conv1d | None:
+        """The layer whose output is the mixer's, for `init_as_gpt2`; None where the mixer ends in something else."""
+        return None
+
 
 class MLP(nn.Module):
     """Position-wise: Linear, GELU, Linear."""
@@ -62,28 +83,50 @@ class MLP(nn.Module):
         self.down = nn.Linear(hidden, width)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        return self.down(nn.functional.gelu(self.up(x_BTD)))
+        return self.down(F.gelu(self.up(x_BTD)))
 
 
 class Block(nn.Module):
-    """One mixer and one MLP, each behind a norm and beside a residual."""
+    """One mixer and one MLP, by default each behind a norm and beside a residual."""
 
-    def __init__(self, mixer: Mixer, width: int, hidden: int) -> None:
+    def __init__(self, mixer: Mixer, width: int, config: BlockConfig) -> None:
         super().__init__()
-        self.mixer_norm = nn.LayerNorm(width)
+        self.post, self.residual, self.dropout = config.norm == "post", config.residual, config.dropout
+        self.mixer_norm = nn.Identity() if config.norm == "none" else nn.LayerNorm(width)
         self.mixer = mixer
-        self.mlp_norm = nn.LayerNorm(width)
-        self.mlp = MLP(width, hidden)
+        self.mlp: MLP | None = None
+        if config.mlp:
+            self.mlp_norm = nn.Identity() if config.norm == "none" else nn.LayerNorm(width)
+            self.mlp = MLP(width, config.hidden(width))
 
     def forward(self, x_BTD: Tensor, keep_BT: Tensor | None, use_reference: bool) -> Tensor:
         mix = self.mixer.reference if use_reference else self.mixer
-        x_BTD = x_BTD + mix(self.mixer_norm(x_BTD), keep_BT)
-        return x_BTD + self.mlp(self.mlp_norm(x_BTD))
+        y_BTD = mix(self._before(x_BTD, self.mixer_norm), keep_BT)
+        return self._mlp(self._after(x_BTD, y_BTD, self.mixer_norm))
 
     def step(self, x_BSD: Tensor, state: State) -> tuple[Tensor, State]:
-        y_BSD, state = self.mixer.step(self.mixer_norm(x_BSD), state)
-        x_BSD = x_BSD + y_BSD
-        return x_BSD + self.mlp(self.mlp_norm(x_BSD)), state
+        y_BSD, state = self.mixer.step(self._before(x_BSD, self.mixer_norm), state)
+        return self._mlp(self._after(x_BSD, y_BSD, self.mixer_norm)), state
+
+    def _mlp(self, x_BTD: Tensor) -> Tensor:
+        if self.mlp is None:
+            return x_BTD
+        return self._after(x_BTD, self.mlp(self._before(x_BTD, self.mlp_norm)), self.mlp_norm)
+
+    def _before(self, x_BTD: Tensor, norm: nn.Module) -> Tensor:
+        """What a mixer or an MLP reads."""
+        return x_BTD if self.post else norm(x_BTD)
+
+    def _after(self, x_BTD: Tensor, y_BTD: Tensor, norm: nn.Module) -> Tensor:
+        """The block's new x, from the old one and what the mixer or the MLP gave."""
+        y_BTD = drop(y_BTD, self.dropout, self.training)
+        y_BTD = x_BTD + y_BTD if self.residual else y_BTD
+        return norm(y_BTD) if self.post else y_BTD
+
+
+def drop(x: Tensor, share: float, training: bool) -> Tensor:
+    """Dropout (Srivastava et al. 2014). No operation at all where nothing is dropped, so that none is counted or timed."""
+    return F.dropout(x, share) if share and training else x
 
 
 class ResidualStack(nn.Module):
@@ -109,24 +152,32 @@ class ResidualStack(nn.Module):
         positions: nn.Module | None = None,
     ) -> None:
         super().__init__()
+        if not 0 <= config.dropout < 1:
+            raise ValueError(f"dropout {config.dropout}: use a share from 0 to below 1")
         self.traits = traits
         self.receptive_field = receptive_field
         self.positions = positions
-        self.blocks = nn.ModuleList(Block(make_mixer(i), width, config.hidden(width)) for i in range(depth))
-        self.norm = nn.LayerNorm(width)
+        self.blocks = nn.ModuleList(Block(make_mixer(i), width, config) for i in range(depth))
+        self.norm = nn.LayerNorm(width) if config.norm == "pre" else nn.Identity()
+        self.dropout = config.dropout
         self.use_reference = False
+        if config.init == "gpt2":
+            init_as_gpt2(list(self._blocks()))
 
     def forward(self, x_BTD: Tensor, keep_BT: Tensor | None = None) -> Tensor:
         if keep_BT is not None:
             # masked_fill, not a product: garbage at padding may be NaN, and NaN times zero is NaN, in masked scores and
             # in gradients of weights too.
             x_BTD = x_BTD.masked_fill(~keep_BT[..., None], 0.0)
-        if self.positions is not None:
-            x_BTD = self.positions(x_BTD, 0)
+        x_BTD = self._enter(x_BTD, 0)
         for block in self.blocks:
             x_BTD = block(x_BTD, keep_BT, self.use_reference)
         y_BTD = self.norm(x_BTD)
         return y_BTD if keep_BT is None else y_BTD.masked_fill(~keep_BT[..., None], 0.0)
+
+    def _enter(self, x_BTD: Tensor, start: int) -> Tensor:
+        x_BTD = x_BTD if self.positions is None else self.positions(x_BTD, start)
+        return drop(x_BTD, self.dropout, self.training)
 
     def _blocks(self) -> Iterator[Block]:
         return (cast(Block, block) for block in self.blocks)
@@ -137,10 +188,34 @@ class ResidualStack(nn.Module):
 
     def step(self, x_BSD: Tensor, state: State) -> tuple[Tensor, State]:
         position = state["position"]
-        if self.positions is not None:
-            x_BSD = self.positions(x_BSD, position)
+        x_BSD = self._enter(x_BSD, position)
         layers = []
         for block, layer_state in zip(self._blocks(), state["layers"], strict=True):
             x_BSD, layer_state = block.step(x_BSD, layer_state)
             layers.append(layer_state)
         return self.norm(x_BSD), {"position": position + x_BSD.shape[1], "layers": layers}
+
+
+GPT2_STD = 0.02
+
+
+@torch.no_grad()
+def init_as_gpt2(blocks: list[Block]) -> None:
+    """GPT-2's initial values (Radford et al. 2019), as nanoGPT has them: weights of linear layers and convolutions from
+    N(0, 0.02), biases 0, and the layers that add to the residual stream divided by the root of how many they are, so
+    that the stream is as large at the end of a deep encoder as of a shallow one.
+
+    Recurrent cores keep torch's values: 0.02 would all but cut the recurrence. So a mixer that ends in one
+    (`output_layer` None) is not divided either, but counts. Norms begin as the identity with either setting.
+    """
+    for block in blocks:
+        for module in block.modules():
+            if isinstance(module, (nn.Linear, nn.Conv1d)):
+                nn.init.normal_(module.weight, std=GPT2_STD)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+    outputs = [block.mixer.output_layer() for block in blocks]
+    outputs += [block.mlp.down for block in blocks if block.mlp is not None]
+    for layer in outputs:
+        if layer is not None:
+            layer.weight /= math.sqrt(len(outputs))

@@ -45,6 +45,9 @@ class ConvMixer(Mixer):
         assert self.core.bias is not None
         return torch.stack(taps).sum(0) + self.core.bias
 
+    def output_layer(self) -> nn.Conv1d:
+        return self.core
+
     def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> State:
         return torch.zeros(batch, self.core.in_channels, self.past, device=device, dtype=dtype)
 

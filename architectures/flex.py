@@ -18,13 +18,15 @@ BLOCK = 128
 FLEX_MIN_HEAD_WIDTH = 16  # FlexAttention's kernels take no narrower heads
 
 
-def flex_band(q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, left: int, right: int) -> Tensor:
-    """softmax attention over keys i - left .. i + right of each query i, (B, H, T, K).
+def flex_band(
+    q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, left: int, right: int, scale: float | None = None
+) -> Tensor:
+    """softmax attention over keys i - left .. i + right of each query i, (B, H, T, K). `scale` None is 1 / sqrt(K).
 
     Raises an error when compilation gives up, rather than run FlexAttention uncompiled, which would store T x T scores.
     """
     mask = band_block_mask(q_BHTK.shape[2], left, right, q_BHTK.device)
-    return _compiled()(q_BHTK, k_BHTK, v_BHTK, block_mask=mask)
+    return _compiled()(q_BHTK, k_BHTK, v_BHTK, block_mask=mask, scale=scale)
 
 
 @cache

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from architectures.blocks import BlockConfig, Mixer, ResidualStack
 from architectures.cache import KVCache
-from architectures.positions import LearnedPositions, SinusoidalPositions, rotate
+from architectures.positions import LearnedPositions, RelativeBias, SinusoidalPositions, rotate
 from architectures.sdpa import attend
 from bench.contract import Traits
 
@@ -28,12 +28,14 @@ from bench.contract import Traits
 class HeadConfig(BlockConfig):
     """Attributes:
     heads: attention heads; the width must divide by it.
-    positions: how order gets in. Learned ones stop at `max_length`.
+    positions: how order gets in. Learned ones stop at `max_length`; "relative" is T5's bias, see `RelativeBias`.
+    scale: False for scores that are not divided by sqrt(K) (Vaswani et al. 2017, section 3.2.1, say why they are).
     """
 
     heads: int = 4
-    positions: Literal["none", "sinusoidal", "learned", "rotary"] = "rotary"
+    positions: Literal["none", "sinusoidal", "learned", "rotary", "relative"] = "rotary"
     max_length: int = 4096
+    scale: bool = True
 
 
 class HeadMixer(Mixer):
@@ -48,9 +50,11 @@ class HeadMixer(Mixer):
         self.heads = config.heads
         self.head_width = width // config.heads
         self.rotary = config.positions == "rotary"
+        self.scale = None if config.scale else 1.0  # None: 1 / sqrt(K), which kernels know
         self.causal = causal
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
+        self.relative = RelativeBias(config.heads, causal) if config.positions == "relative" else None
 
     @abstractmethod
     def sees(self, i: Tensor, j: Tensor) -> Tensor:
@@ -62,7 +66,8 @@ class HeadMixer(Mixer):
 
     @abstractmethod
     def mix(self, q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, keep_BT: Tensor | None) -> Tensor:
-        """The fast path of softmax attention under `sees`, (B, H, T, K). Never stores a T x T array."""
+        """The fast path of softmax attention under `sees`, (B, H, T, K). Never stores a T x T array, a relative bias of
+        full attention apart."""
 
     def forward(self, x_BTD: Tensor, keep_BT: Tensor | None = None) -> Tensor:
         # Padding is on the right: a causal encoder's real tokens never see it, so fused kernels need no mask.
@@ -73,8 +78,12 @@ class HeadMixer(Mixer):
 
     def materialised(self, q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, keep_BT: Tensor | None) -> Tensor:
         """Attention as in the paper: all scores stored, masked, normalised, applied."""
-        scores_BHTT = q_BHTK @ k_BHTK.transpose(-1, -2) * (1 / math.sqrt(self.head_width))
-        mask = self.mask(0, q_BHTK.shape[2], 0, k_BHTK.shape[2], q_BHTK.device, keep_BT)
+        T = q_BHTK.shape[2]
+        scale = 1 / math.sqrt(self.head_width) if self.scale is None else self.scale
+        scores_BHTT = q_BHTK @ k_BHTK.transpose(-1, -2) * scale
+        if self.relative is not None:
+            scores_BHTT = scores_BHTT + self.relative(0, T, 0, T)
+        mask = self.mask(0, T, 0, T, q_BHTK.device, keep_BT)
         scores_BHTT = scores_BHTT.masked_fill(~mask, -math.inf)
         return scores_BHTT.softmax(dim=-1) @ v_BHTK
 
@@ -91,6 +100,17 @@ class HeadMixer(Mixer):
         if keep_BT is None:
             return sees_TJ
         return (sees_TJ & keep_BT[:, None, None, j:j_stop]) | (i_T1 == j_1J)
+
+    def biased(self, mask: Tensor, i: int, j: int, dtype: torch.dtype) -> Tensor:
+        """What a fused kernel takes as the mask of queries from i and keys from j: `mask` (..., T, J) itself, or the
+        relative bias with -inf where `mask` is False."""
+        if self.relative is None:
+            return mask
+        T, J = mask.shape[-2:]
+        return self.relative(i, T, j, J).to(dtype).masked_fill(~mask, -math.inf)
+
+    def output_layer(self) -> nn.Linear:
+        return self.out
 
     def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> KVCache:
         return KVCache.empty(batch, self.heads, self.head_width, device, dtype)
@@ -109,10 +129,12 @@ class HeadMixer(Mixer):
                 state = state.append(k[:, :, piece], v[:, :, piece])
                 first = start + at
                 k_BHJK, v_BHJK = state.tensors()
+                mask = None
                 # One token after all it remembers needs no mask: `first_needed` has dropped the rest.
-                one = piece.stop - at == 1
-                mask = None if one else self.mask(first, state.stop, state.start, state.stop, q.device)
-                outputs.append(attend(q[:, :, piece], k_BHJK, v_BHJK, mask))
+                if piece.stop - at > 1 or self.relative is not None:
+                    mask = self.mask(first, state.stop, state.start, state.stop, q.device)
+                    mask = self.biased(mask, first, state.start, q.dtype)
+                outputs.append(attend(q[:, :, piece], k_BHJK, v_BHJK, mask, scale=self.scale))
                 state = state.drop_before(self.first_needed(state.stop))
             y_BHSK = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)
         return self._merge(y_BHSK), state.drop_before(self.first_needed(state.stop))

@@ -1,6 +1,7 @@
-"""Where a token stands: added to the input (sin/cos, learned) or turned into queries and keys (rotary).
+"""Where a token stands: added to the input (sin/cos, learned), turned into queries and keys (rotary), or added to scores
+(relative bias).
 
-Legend: B batch, T tokens, D width, H heads, K width of a head.
+Legend: B batch, T tokens, D width, H heads, K width of a head, J keys, R buckets of distances, U distances.
 """
 
 from __future__ import annotations
@@ -63,3 +64,45 @@ def _angles(start: int, length: int, frequencies: int, device: torch.device, bas
     f_F = torch.exp(torch.arange(frequencies, device=device) * (-math.log(base) / frequencies))
     t_T = torch.arange(start, start + length, device=device, dtype=torch.float32)
     return t_T[:, None] * f_F
+
+
+BUCKETS = 32
+MAX_DISTANCE = 128
+
+
+class RelativeBias(nn.Module):
+    """A learned number for each head and distance i - j, added to the scores (T5, Raffel et al. 2020, section 2.1).
+
+    Differs from T5: a table for each mixer, where T5 shares one among all layers. T5 leaves scores unscaled besides,
+    which here is the setting `scale`.
+    """
+
+    def __init__(self, heads: int, causal: bool) -> None:
+        super().__init__()
+        self.causal = causal
+        self.table_RH = nn.Parameter(torch.randn(BUCKETS, heads) * 0.02)
+
+    def forward(self, i: int, T: int, j: int, J: int) -> Tensor:
+        """The bias of queries i .. i + T - 1 and keys j .. j + J - 1, (1, H, T, J)."""
+        # A T x J bias has only T + J - 1 distances: look those up, largest first, and lay a window of J over them for
+        # each query. The last query's begins at the largest distance, so windows come in falling order of queries.
+        distance_U = torch.arange(i - j + T - 1, i - j - J, -1, device=self.table_RH.device)
+        bias_HU = self.table_RH[bucket(distance_U, self.causal)].T
+        return bias_HU.unfold(1, J, 1).flip(1)[None]
+
+
+def bucket(distance: Tensor, causal: bool) -> Tensor:
+    """The row of T5's table for distances i - j of query and key; positive is the past.
+
+    Causal: 16 rows for distances 0 to 15, then 16 that widen with the logarithm up to 128, and all beyond in the last.
+    Bidirectional: half as many of each for the past, then the same for the future (whose first row, distance 0, no pair
+    uses: T5 has it so).
+    """
+    rows = BUCKETS if causal else BUCKETS // 2
+    exact = rows // 2
+    far = distance.clamp(min=0) if causal else distance.abs()
+    log = (far.clamp(min=exact).float() / exact).log() / math.log(MAX_DISTANCE / exact)
+    # Some borders fall on whole distances: the slack, far less than one distance, keeps rounding from moving those.
+    row_far = exact + (log * (rows - exact) + 1e-4).long()
+    row = torch.where(far < exact, far, row_far.clamp(max=rows - 1))
+    return row if causal else row + rows * (distance < 0)

@@ -3,6 +3,8 @@
 On an H100 in bf16 cuDNN's kernel was 1.5 times faster than flash at 64k tokens, on other cards it is the reverse, so
 the choice is measured: once for each shape, forward and backward where gradients are needed.
 
+A mask with a gradient (a learned bias) leaves no choice: of the fused kernels only the memory-efficient one gives it.
+
 Legend: B batch, T queries, J keys, H heads, K width of a head.
 """
 
@@ -19,21 +21,39 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 # Never MATH here: it stores the scores, which is what `attention_naive` is there to show.
 CANDIDATES = (SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION)
 
+# Where the mask is learned T x J numbers are stored in any case, so MATH may serve what no kernel takes.
+LEARNED_MASK = [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+
 Key = tuple[object, ...]
 _chosen: dict[Key, SDPBackend] = {}
 
 
-def attend(q_BHTK: Tensor, k_BHJK: Tensor, v_BHJK: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
-    """softmax(q k / sqrt(K)) v, (B, H, T, K). `mask` is True where a query may look; `causal` needs T == J."""
+def attend(
+    q_BHTK: Tensor,
+    k_BHJK: Tensor,
+    v_BHJK: Tensor,
+    mask: Tensor | None = None,
+    causal: bool = False,
+    scale: float | None = None,
+) -> Tensor:
+    """softmax(scale q k) v, (B, H, T, K). `scale` None is 1 / sqrt(K).
+
+    `mask` is True where a query may look, or holds numbers to add to the scores, -inf where it may not. `causal` is the
+    causal mask without storing it; it needs T == J and no other mask.
+    """
+    if q_BHTK.is_cuda and mask is not None and mask.requires_grad:
+        with sdpa_kernel(LEARNED_MASK):
+            return F.scaled_dot_product_attention(q_BHTK, k_BHJK, v_BHJK, attn_mask=mask, scale=scale)
     # Streaming steps (few queries) see another number of keys each time: nothing to learn from timing one.
     if not q_BHTK.is_cuda or q_BHTK.shape[2] != k_BHJK.shape[2] or torch.compiler.is_compiling():
-        return F.scaled_dot_product_attention(q_BHTK, k_BHJK, v_BHJK, attn_mask=mask, is_causal=causal)
+        return F.scaled_dot_product_attention(q_BHTK, k_BHJK, v_BHJK, attn_mask=mask, is_causal=causal, scale=scale)
     needs_grad = torch.is_grad_enabled() and q_BHTK.requires_grad
-    key = (q_BHTK.shape, k_BHJK.shape, q_BHTK.dtype, q_BHTK.device, mask is None, causal, needs_grad)
+    kind = None if mask is None else mask.dtype  # nothing, where to look, or numbers to add
+    key = (q_BHTK.shape, k_BHJK.shape, q_BHTK.dtype, q_BHTK.device, kind, causal, needs_grad)
     if key not in _chosen:
         _chosen[key] = fastest(CANDIDATES, lambda b: _time(b, q_BHTK, k_BHJK, v_BHJK, mask, causal, needs_grad))
     with sdpa_kernel(_chosen[key]):
-        return F.scaled_dot_product_attention(q_BHTK, k_BHJK, v_BHJK, attn_mask=mask, is_causal=causal)
+        return F.scaled_dot_product_attention(q_BHTK, k_BHJK, v_BHJK, attn_mask=mask, is_causal=causal, scale=scale)
 
 
 def fastest(candidates: tuple[SDPBackend, ...], seconds: Callable[[SDPBackend], float]) -> SDPBackend:

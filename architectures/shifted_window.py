@@ -1,9 +1,9 @@
 """Shifted-window attention: Swin's idea (Liu et al. 2021) on a line. Blocks of `window` tokens see themselves only;
 every other layer moves the borders by half a window, so that information crosses them.
 
-Differs from the paper: 1D, no merging, no relative position bias (rotary positions by default). The paper rolls the
-sequence and masks the block that wraps around; here the part blocks at both ends are computed as what they are, which
-is the same function without a mask.
+Differs from the paper: 1D, no merging, rotary positions by default (by setting a relative bias, in T5's buckets). The
+paper rolls the sequence and masks the block that wraps around; here the part blocks at both ends are computed as what
+they are, which is the same function without a mask.
 
 Legend: B batch, T tokens, H heads, K width of a head, N blocks, W window.
 """
@@ -66,7 +66,11 @@ class ShiftedWindowMixer(HeadMixer):
         if keep_BT is not None:  # bidirectional only; a padded token still sees itself, so that no row is empty
             keep_N11W = keep_BT[:, start:stop].reshape(B * N, 1, 1, W)
             mask = keep_N11W | torch.eye(W, dtype=torch.bool, device=q.device)
-        y_NHWK = attend(split(q), split(k), split(v), mask, causal=self.causal)
+        if self.relative is not None:  # a mask of numbers must hold causality too: kernels take one or the other
+            mask = self.mask(start, start + W, start, start + W, q.device) if mask is None else mask
+            y_NHWK = attend(split(q), split(k), split(v), self.biased(mask, start, start, q.dtype), scale=self.scale)
+        else:
+            y_NHWK = attend(split(q), split(k), split(v), mask, causal=self.causal, scale=self.scale)
         return y_NHWK.unflatten(0, (B, N)).transpose(1, 2).flatten(2, 3)
 
 

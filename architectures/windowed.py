@@ -2,8 +2,9 @@
 
 Causal: the `window` tokens up to and with itself. Bidirectional: `window // 2` on each side, and itself.
 
-Fast paths, neither with a T x T mask: FlexAttention on CUDA (a sparse block mask, see `flex`), blocks of queries with
-the few blocks of keys they can reach elsewhere (FlexAttention has no backward on CPU).
+Fast paths, neither with a T x T mask: FlexAttention on CUDA (a sparse block mask, see `flex`); blocks of queries with
+the few blocks of keys they can reach elsewhere (FlexAttention has no backward on CPU), and everywhere with relative
+positions (one bias serves all blocks).
 
 Legend: B batch, T tokens, H heads, K width of a head, N blocks of queries, W queries of a block, J keys they reach.
 """
@@ -43,8 +44,9 @@ class WindowedMixer(HeadMixer):
         return max(0, position - self.left)
 
     def mix(self, q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, keep_BT: Tensor | None) -> Tensor:
-        if q_BHTK.is_cuda and keep_BT is None and self.head_width >= FLEX_MIN_HEAD_WIDTH:
-            return flex_band(q_BHTK, k_BHTK, v_BHTK, self.left, self.right)
+        flex_takes = self.head_width >= FLEX_MIN_HEAD_WIDTH and self.relative is None and keep_BT is None
+        if q_BHTK.is_cuda and flex_takes:
+            return flex_band(q_BHTK, k_BHTK, v_BHTK, self.left, self.right, self.scale)
         return self.blocks(q_BHTK, k_BHTK, v_BHTK, keep_BT)
 
     def blocks(self, q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, keep_BT: Tensor | None) -> Tensor:
@@ -62,8 +64,8 @@ class WindowedMixer(HeadMixer):
     def _slice(self, q: Tensor, k: Tensor, v: Tensor, keep_BT: Tensor | None, start: int, stop: int) -> Tensor:
         """Queries start..stop with exactly the keys they reach."""
         j, j_stop = max(0, start - self.left), min(k.shape[2], stop + self.right)
-        mask = self.mask(start, stop, j, j_stop, q.device, keep_BT)
-        return attend(q[:, :, start:stop], k[:, :, j:j_stop], v[:, :, j:j_stop], mask)
+        mask = self.biased(self.mask(start, stop, j, j_stop, q.device, keep_BT), start, j, q.dtype)
+        return attend(q[:, :, start:stop], k[:, :, j:j_stop], v[:, :, j:j_stop], mask, scale=self.scale)
 
     def _inner(
         self,
@@ -95,7 +97,8 @@ class WindowedMixer(HeadMixer):
             itself_WJ = torch.eye(W, dtype=torch.bool, device=q.device)
             itself_WJ = torch.nn.functional.pad(itself_WJ, (before * W, after * W))
             mask = (mask & keep_N11J) | itself_WJ
-        y_NHWK = attend(q_NHWK, with_neighbours(k), with_neighbours(v), mask)
+        mask = self.biased(mask, before * W, 0, q.dtype)
+        y_NHWK = attend(q_NHWK, with_neighbours(k), with_neighbours(v), mask, scale=self.scale)
         return y_NHWK.unflatten(0, (B, N)).transpose(1, 2).flatten(2, 3)
 
 

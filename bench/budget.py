@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, Literal
 
-from bench.models import build_encoder, count_parameters
+from bench.contract import TaskShape
+from bench.models import build_encoder, build_model, count_parameters
 from bench.registry import Entry
 
 Match = Literal["parameters", "flops", "width"]
 
 WIDTH_STEP = 8  # kernels want widths that are multiples of 8, heads and rotary pairs divide them
+MAX_WIDTH_STEP = 256
 MAX_WIDTH = 16_384
 FLOPS_LENGTH = 512  # tokens at which equal FLOPs are solved: past the usual windows, short enough to trace a recurrence
 
@@ -37,11 +39,22 @@ class BudgetError(ValueError):
     """No width fits; the message says what was tried."""
 
 
-def solve(entry: Entry, settings: dict[str, Any], depth: int, causal: bool, match: Match, target: int) -> Sizing:
+def solve(
+    entry: Entry,
+    settings: dict[str, Any],
+    depth: int,
+    causal: bool,
+    match: Match,
+    target: int,
+    shape: TaskShape | None = None,
+) -> Sizing:
     """The sizing whose parameters (or forward FLOPs at FLOPS_LENGTH tokens) come closest to `target`.
 
-    With match="width", `target` is the width itself. A width is the multiple of 8 that comes closest; where the
-    configuration has `mlp_hidden` and leaves it unset, that then closes most of what is left.
+    Where `shape` is given, parameters are those of the whole model, embedding and head included: a wide encoder pays for
+    its wide embedding. FLOPs are the encoder's in either case. With match="width", `target` is the width itself.
+
+    A width is the multiple of 8 that comes closest; where the configuration has `mlp_hidden` and leaves it unset, that
+    then closes most of what is left.
     """
 
     def build(width: int, extra: dict[str, Any]) -> Any:
@@ -52,15 +65,24 @@ def solve(entry: Entry, settings: dict[str, Any], depth: int, causal: bool, matc
             from bench.measure.graph import trace  # torch's dispatch machinery, not needed for the other tracks
 
             return trace(build(width, extra), FLOPS_LENGTH, width, backward=False).flops
-        return count_parameters(build(width, extra))
+        return parameters_of(width, extra)
+
+    def parameters_of(width: int, extra: dict[str, Any]) -> int:
+        if shape is None:
+            return count_parameters(build(width, extra))
+        mode: Any = "causal" if causal else "bidirectional"
+        merged = {**settings, **extra}
+        return count_parameters(build_model(entry, merged, width, depth, mode, shape, "mean", device="meta"))
 
     if match == "width":
-        return Sizing(target, depth, count_parameters(build(target, {})), dict(settings), 0.0)
+        return Sizing(target, depth, parameters_of(target, {}), dict(settings), 0.0)
 
-    width = _closest(lambda n: cost(n * WIDTH_STEP), target, MAX_WIDTH // WIDTH_STEP) * WIDTH_STEP
+    unit = _width_unit(lambda width: build(width, {}))
+    width = _closest(lambda n: cost(n * unit), target, MAX_WIDTH // unit) * unit
     extra: dict[str, Any] = {}
     has_hidden = any(field.name == "mlp_hidden" for field in dataclasses.fields(entry.config))
-    if has_hidden and settings.get("mlp_hidden") is None:
+    # Where the block has no MLP its hidden width changes nothing.
+    if has_hidden and settings.get("mlp_hidden") is None and settings.get("mlp", True):
         # At larger sizes multiples of 8 are fine enough and faster; small encoders need single units to get within 1 %.
         for step in (WIDTH_STEP, 1):
             hidden = step * _closest(
@@ -76,8 +98,21 @@ def solve(entry: Entry, settings: dict[str, Any], depth: int, causal: bool, matc
             f"architecture '{entry.name}': no width gives {target:,} {match} at depth {depth}; "
             f"the closest, {width}, gives {reached:,}. Change the target or the depth"
         )
-    parameters = count_parameters(build(width, extra))
-    return Sizing(width, depth, parameters, {**settings, **extra}, error)
+    return Sizing(width, depth, parameters_of(width, extra), {**settings, **extra}, error)
+
+
+def _width_unit(build: Callable[[int], object]) -> int:
+    """WIDTH_STEP, or the first doubling of it whose multiples the settings allow (eight rotary heads need 16)."""
+    unit = WIDTH_STEP
+    while True:
+        try:
+            build(unit)
+            build(3 * unit)
+            return unit
+        except ValueError:
+            if unit >= MAX_WIDTH_STEP:
+                raise
+            unit *= 2
 
 
 def _closest(cost: Callable[[int], int], target: int, most: int) -> int:

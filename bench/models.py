@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 import pydantic
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from bench.contract import Mode, Places
+from bench.contract import Mode, Places, State, StreamingEncoder, TaskShape
+from bench.frontends import Head, make_front_end
 from bench.registry import TASK_FAMILIES, Entry, RegistryError, did_you_mean
+from bench.training.recipe import Pooling
 
 
 def make_config(entry: Entry, settings: dict[str, Any]) -> Any:
@@ -60,6 +62,57 @@ def build_encoder(
         torch.manual_seed(seed)
         encoder: nn.Module = entry.build(config, width, depth, causal, None)
     return encoder.to(device=device, dtype=dtype)
+
+
+class SequenceModel(nn.Module):
+    """Front end, encoder, head: all that is trained. Inputs and outputs are those of the task's shape."""
+
+    def __init__(self, encoder: nn.Module, shape: TaskShape, width: int, pooling: Pooling) -> None:
+        super().__init__()
+        self.front = make_front_end(shape, width)
+        self.encoder = encoder
+        self.head = Head(shape, width, pooling, cast(nn.Embedding, self.front) if shape.tied else None)
+
+    def forward(self, inputs: Tensor, keep_BT: Tensor | None = None) -> Tensor:
+        return self.head(self.encoder(self.front(inputs), keep_BT), keep_BT)
+
+    @property
+    def streams(self) -> bool:
+        return isinstance(self.encoder, StreamingEncoder)
+
+    def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> State:
+        """State of an encoder that has seen nothing; `dtype` is that of the inputs and says nothing where they are ids."""
+        weight = next(self.parameters())
+        return cast(StreamingEncoder, self.encoder).initial_state(batch, weight.device, weight.dtype)
+
+    def step(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """The next S inputs after `state`: outputs (B, S, C), one a token."""
+        y_BSD, state = cast(StreamingEncoder, self.encoder).step(self.front(inputs), state)
+        return self.head(y_BSD, None), state
+
+
+def build_model(
+    entry: Entry,
+    settings: dict[str, Any],
+    width: int,
+    depth: int,
+    mode: Mode,
+    shape: TaskShape,
+    pooling: Pooling,
+    *,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> SequenceModel:
+    """A whole model in float32, initialised from `seed` alone; front end and head from streams of their own, so that
+    they begin alike for all encoders of a width."""
+    encoder = build_encoder(entry, settings, width, depth, mode == "causal", seed=seed, device=device)
+    device = torch.device(device)
+    if device.type == "meta":
+        with device:
+            return SequenceModel(encoder, shape, width, pooling)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed + 1)
+        return SequenceModel(encoder, shape, width, pooling).to(device)
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -13,9 +13,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bench.registry import did_you_mean
+from bench.sampler import Sampler
+from bench.training.recipe import Recipe
 
 SUITES = Path(__file__).parent / "suites"
 PRESETS = ("smoke", "quick", "standard", "full")
+Match = Literal["parameters", "flops", "width"]
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -68,7 +71,7 @@ class ScalingSpec(_Strict):
 
     task: str
     mode: Literal["causal", "bidirectional"]
-    match: Literal["parameters", "flops", "width"]
+    match: Match
     target: Positive
     depth: Positive
     dtype: Literal["float32", "bfloat16", "float16"]
@@ -100,15 +103,114 @@ class ScalingSpec(_Strict):
         return tuple(lengths)
 
 
+class Search(_Strict):
+    """What is tried on the tuning split, the same for every competitor.
+
+    Attributes:
+        lr: learning rates, one try each. A single one leaves nothing to choose and costs no try.
+        share: part of the recipe's budget that a try gets.
+    """
+
+    lr: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1)
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+
+class Generation(_Strict):
+    """Text to be sampled from the first final trial. `prompt`: None for the task's own."""
+
+    tokens: Positive = 300
+    prompt: str | None = None
+    samplers: tuple[Sampler, ...] = ()
+
+
+class TaskPlan(_Strict):
+    """One task of a suite: its own settings, and what of the suite's settings is different for it."""
+
+    settings: dict[str, Any] = {}
+    recipe: dict[str, Any] = {}
+    search: Search | None = None
+    seeds: Positive | None = None
+    match: Match | None = None
+    target: Positive | None = None
+    depth: Positive | None = None
+    architectures: tuple[str, ...] | None = None
+    architecture_settings: dict[str, dict[str, Any]] = {}
+
+
+class TrainSpec(_Strict):
+    """Settings of a suite that trains.
+
+    Attributes:
+        title: the page's heading.
+        tasks: what can be learnt; each may change recipe, search, size and settings. run: those that are, where no other
+            is named on the command line; all of them if empty.
+        match, target: what every competitor has the same of (parameters of the whole model, forward FLOPs of the encoder, or
+            width), and how much.
+        recipe: how everything is trained; a task's `recipe` changes single values.
+        search: what is tried before. seeds: final trials of each competitor.
+        leave_out: architectures that "all" does not mean here.
+        changes: ablations: by architecture, named changes of its settings (or of `depth`), each trained as a competitor.
+        decode_lengths: contexts at which generation is timed; empty for none.
+        generate: what is sampled; None for nothing.
+        seconds, limit, timeout: as for scaling; a training that takes longer than `train_timeout` is killed.
+    """
+
+    title: str
+    tasks: dict[str, TaskPlan] = Field(min_length=1)
+    mode: Literal["causal", "bidirectional"]
+    match: Match
+    target: Positive
+    depth: Positive
+    dtype: Literal["float32", "bfloat16"]
+    recipe: dict[str, Any]
+    search: Search
+    seeds: Positive
+    architectures: tuple[str, ...] | Literal["all"] = "all"
+    leave_out: tuple[str, ...] = ()
+    run: tuple[str, ...] = ()
+    settings: dict[str, dict[str, Any]] = {}
+    changes: dict[str, dict[str, dict[str, Any]]] = {}
+    decode_lengths: tuple[Positive, ...] = ()
+    generate: Generation | None = None
+    seconds: Seconds = 0.04
+    limit: Seconds = 1.0
+    timeout: Seconds = 120
+    train_timeout: Seconds = 7200
+    memory_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+    @model_validator(mode="after")
+    def _recipes_are_whole(self) -> TrainSpec:
+        for name in self.tasks:
+            self.recipe_of(name)
+        for name in self.run:
+            if name not in self.tasks:
+                raise ValueError(f"run names '{name}', tasks does not; {did_you_mean(name, list(self.tasks))}")
+        return self
+
+    @property
+    def chosen(self) -> dict[str, TaskPlan]:
+        """The tasks of this run."""
+        return {name: plan for name, plan in self.tasks.items() if name in (self.run or self.tasks)}
+
+    def recipe_of(self, task: str) -> Recipe:
+        """The recipe of one task. Raises ValueError naming the setting that is wrong."""
+        merged = {**self.recipe, **self.tasks[task].recipe}
+        try:
+            return Recipe.model_validate(merged)
+        except ValidationError as error:
+            raise ValueError(f"recipe of {task}: {_first_problem(Recipe, error)}") from error
+
+
 class SuiteFile(_Strict):
     suite: str
-    kind: Literal["scaling"]
+    kind: Literal["scaling", "train"]
     summary: str
     base: dict[str, Any]
     presets: dict[str, dict[str, Any]]
 
 
-SPECS: dict[str, type[ScalingSpec]] = {"scaling": ScalingSpec}
+Spec = ScalingSpec | TrainSpec
+SPECS: dict[str, type[ScalingSpec] | type[TrainSpec]] = {"scaling": ScalingSpec, "train": TrainSpec}
 
 
 def suite_names() -> list[str]:
@@ -137,14 +239,14 @@ def load_suite(name: str) -> SuiteFile:
     return suite
 
 
-def resolve(suite: SuiteFile, preset: str, overrides: dict[str, Any], where: str = "") -> ScalingSpec:
+def resolve(suite: SuiteFile, preset: str, overrides: dict[str, Any], where: str = "") -> Spec:
     """Base, then the preset's changes, then overrides (keys may be dotted: `settings.NAME.heads`)."""
     if preset not in suite.presets:
         raise SpecError(f"suite '{suite.suite}' has no preset '{preset}'; {did_you_mean(preset, list(suite.presets))}")
-    merged: dict[str, Any] = {**suite.base, **suite.presets[preset]}
-    for key, value in overrides.items():
+    merged: dict[str, Any] = dict(suite.base)
+    for key, value in {**suite.presets[preset], **overrides}.items():
         _put(merged, key, value)
-    spec: ScalingSpec = _validate(SPECS[suite.kind], merged, where or f"suite '{suite.suite}', preset '{preset}'")
+    spec: Spec = _validate(SPECS[suite.kind], merged, where or f"suite '{suite.suite}', preset '{preset}'")
     return spec
 
 
@@ -180,7 +282,14 @@ def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
     first = error.errors()[0]
     place = [str(part) for part in first["loc"]]
     if first["type"] == "extra_forbidden":
-        known = list(Regime.model_fields) if place[0] == "regimes" else list(model.model_fields)
+        inner: dict[str, type[BaseModel]] = {
+            "regimes": Regime,
+            "tasks": TaskPlan,
+            "search": Search,
+            "generate": Generation,
+        }
+        holder = inner.get(place[0], model) if len(place) > 1 else model
+        known = list(holder.model_fields)
         return f"unknown key '{'.'.join(place)}'; {did_you_mean(place[-1], known)}"
     message = first["msg"].removeprefix("Value error, ")
     return f"'{'.'.join(place)}': {message}" if place else message

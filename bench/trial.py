@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from results.schema import PROTOCOL_VERSION
 
-Kind = Literal["check", "cell", "graph", "path", "decode", "roof"]
+Kind = Literal["check", "cell", "graph", "path", "decode", "roof", "cost", "train"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,9 @@ class Trial:
         settings: the architecture's configuration, the solved `mlp_hidden` included.
         seconds: how long to repeat each timing. limit: longest that one call may take.
         timeout: seconds after which the child is killed. memory: bytes it may take over its start.
-        source: hash of the source it runs.
+        source: hash of the source it runs. fingerprint: hash of the data it uses.
+        variant: name of what an ablation changes, "" for nothing.
+        task_settings: the task's own. training: recipe and more, for kinds that train (see bench.training.trials).
         worker: trials with the same name share a child, as long as none of them fails.
     """
 
@@ -46,11 +48,17 @@ class Trial:
     memory: int = 0
     source: str = ""
     worker: str = ""
+    variant: str = ""
+    fingerprint: str = ""
+    task_settings: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] | None = None
 
     @property
     def trial_id(self) -> str:
         """Same id, same result wanted: everything that decides what is measured, and the protocol that measures it."""
         content = {**asdict(self), "worker": "", "protocol": PROTOCOL_VERSION}
+        if self.kind == "train":  # how long it may take and how much memory are no part of what it finds
+            content |= {"timeout": 0, "memory": 0}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
 
     def without(self, phases: set[str]) -> Trial:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,11 @@ class RunData:
     records: list[Record]
     unreadable: list[str]
     architectures: list[Architecture]
-    cells: dict[Key, dict[int, Cell]]
+
+    @cached_property
+    def cells(self) -> dict[Key, dict[int, Cell]]:
+        """Series over lengths, for suites that measure them; made when asked for."""
+        return _cells(self.records)
 
     @property
     def regimes(self) -> list[dict[str, Any]]:
@@ -140,7 +145,6 @@ def load(run: Run) -> RunData:
         records=records,
         unreadable=unreadable,
         architectures=_architectures(plan, records),
-        cells=_cells(records),
     )
 
 

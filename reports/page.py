@@ -22,7 +22,7 @@ from reports.style import DARK, LIGHT
 from results.store import Run, StoreError
 
 # Kind of suite -> module with `TEMPLATE` and `build(data) -> (context, csv files)`.
-BUILDERS = {"scaling": "reports.scaling"}
+BUILDERS = {"scaling": "reports.scaling", "train": "reports.training.build"}
 
 
 class ReportError(RuntimeError):
@@ -119,6 +119,8 @@ def _environment_rows(data: RunData) -> list[tuple[str, Any]]:
 
 def _roof(data: RunData, metric: str, unit: str) -> str:
     """The machine's own rate in this run, all threads; empty where it was not measured."""
+    if not any(record.kind == "roof" for record in data.records):
+        return ""
     cells = next(
         (c for k, c in data.cells.items() if k.kind == "roof" and (k.phase, k.metric) == ("all_threads", metric)), {}
     )

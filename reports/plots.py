@@ -8,14 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from reports.bootstrap import Series
-from reports.charts import Line, Plot, Point, Scale, forest_chart, line_chart
+from reports.canvas import Line, Plot
+from reports.charts import Point, Scale, forest_chart, line_chart
 from reports.data import PAIRED, Stop
 from reports.statistics import Analysis, work_metric
 from reports.style import looks
 from reports.verdicts import SYMBOLS
 from reports.words import count, digits, integer, memory, names, phase, seconds, short
 
-_SHORT_STOPS = {"oom": "memory", "timeout": "time", "nan": "NaN", "unsupported": "unsupported", "error": "error"}
+SHORT_STOPS = {"oom": "memory", "timeout": "time", "nan": "NaN", "unsupported": "unsupported", "error": "error"}
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def groups(analysis: Analysis) -> list[Group]:
 
 def _lines(analysis: Analysis, found: dict[str, Series], stops: list[Stop] | None = None) -> list[Line]:
     look = looks(analysis.data.architectures)
-    why = {s.architecture: _SHORT_STOPS.get(s.status, s.status) for s in stops or []}
+    why = {s.architecture: SHORT_STOPS.get(s.status, s.status) for s in stops or []}
     made = []
     for name, one in found.items():
         kept = one.values > 0

@@ -101,3 +101,13 @@ def short(name: str, longest: int = 32) -> str:
     """A name on one line, cut with an ellipsis; names come from plug-ins and may be of any length."""
     name = " ".join(name.split())
     return name if len(name) <= longest else name[: longest - 1] + "…"
+
+
+def signed(value: float, significant: int = 3) -> str:
+    """A difference with its sign: +0.012, −1.3, 0."""
+    if not math.isfinite(value):
+        return digits(value)
+    text = digits(abs(value), significant)
+    if "." in text and "e" not in text:
+        text = text.rstrip("0").rstrip(".")
+    return text if text == "0" else f"{'+' if value > 0 else '−'}{text}"

@@ -6,6 +6,7 @@ flight. A torn last line (power cut, full disk) is skipped when reading, reporte
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -83,6 +84,13 @@ class Run:
                 f"another process is writing to {self.folder}; wait for it, or use --fresh or --out DIR"
             ) from None
         return file
+
+    def forget_state(self, trial_id: str) -> None:
+        """Remove what a training kept to go on from, now that its record is written. What it kept for good stays."""
+        folder = self.folder / "checkpoints" / trial_id
+        with contextlib.suppress(OSError):  # left over at worst
+            (folder / "state.pt").unlink(missing_ok=True)
+            folder.rmdir()
 
     def append(self, record: Record) -> None:
         """Add one line and sync it to disk."""

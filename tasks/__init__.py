@@ -1,3 +1,3 @@
 """Tasks: what encoders are measured on. Importing the package registers the built-in ones."""
 
-from tasks import random_vectors  # noqa: F401
+from tasks import formal, language, listops, memory, random_vectors, recall  # noqa: F401

@@ -96,4 +96,4 @@ def test_settings_are_checked() -> None:
     with pytest.raises(RegistryError, match="no setting 'head'; did you mean 'heads'"):
         make_config(entry, {"head": 8})
     with pytest.raises(RegistryError, match="setting 'positions'"):
-        make_config(entry, {"positions": "relative"})
+        make_config(entry, {"positions": "sideways"})

@@ -1,7 +1,8 @@
 """The child's side: load the plug-ins, answer calls until the parent goes away.
 
-Messages to the parent are tuples: ("phase", name), ("measurement", Measurement), ("note", key, value) while a call is
-under way (and once ("measured", seconds)), then ("done", result) or ("failed", status, reason, traceback).
+Messages to the parent are tuples: ("phase", name), ("measurement", Measurement), ("note", key, value), ("extra", key,
+value), ("progress", done, of, words) while a call is under way (and once ("measured", seconds)), then ("done", result) or
+("failed", status, reason, traceback).
 """
 
 from __future__ import annotations
@@ -15,15 +16,35 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-Send = Callable[..., None]
+from bench.execute.failures import NotFinite, Send, Unsupported
 
 
-def main(pipe: Connection, packages: tuple[str, ...], plugins: tuple[str, ...], log: str) -> None:
+@dataclass(frozen=True)
+class Workplace:
+    """Folders that trials may read and write, as text; "" where there is none.
+
+    Attributes:
+        local: the user's local copies of data sets. cache: what can be made again. run: the run's own folder.
+    """
+
+    local: str = ""
+    cache: str = ""
+    run: str = ""
+
+
+NOWHERE = Workplace()
+_workplace = NOWHERE
+
+
+def main(pipe: Connection, packages: tuple[str, ...], plugins: tuple[str, ...], log: str, workplace: Workplace) -> None:
     """Runs in the child until the pipe closes. A plug-in that cannot be loaded fails every call with its reason."""
+    global _workplace
+    _workplace = workplace
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     gc.freeze()  # what was imported before the fork is never garbage: collections then take no time, and copy no pages
     _redirect_output(log)
@@ -56,6 +77,7 @@ def main(pipe: Connection, packages: tuple[str, ...], plugins: tuple[str, ...], 
 def describe_failure(error: BaseException) -> tuple[str, str, str]:
     """Status, one line of reason, and the trace for `--debug`."""
     from bench.conformance import ContractBroken
+    from bench.contract import DataMissing
     from bench.measure.device import is_out_of_memory
     from bench.measure.graph import Untraceable
     from bench.measure.path import NotConnected
@@ -74,17 +96,9 @@ def describe_failure(error: BaseException) -> tuple[str, str, str]:
         return "nan", first_line, trace
     if isinstance(error, (Untraceable, NotConnected, Unsupported)):
         return "unsupported", first_line, trace
-    if isinstance(error, (RegistryError, ContractBroken)):
+    if isinstance(error, (RegistryError, ContractBroken, DataMissing)):
         return "error", first_line, trace
     return "error", f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__, trace
-
-
-class NotFinite(Exception):
-    """Outputs or gradients with NaN or infinity."""
-
-
-class Unsupported(Exception):
-    """What was asked for is not something this encoder does."""
 
 
 def _describe(payload: dict[str, Any], send: Send) -> dict[str, Any]:
@@ -99,6 +113,7 @@ def _describe(payload: dict[str, Any], send: Send) -> dict[str, Any]:
         "architectures": [_entry(e) for e in ARCHITECTURES.entries.values()],
         "tasks": [_entry(e) for e in TASKS.entries.values()],
         "engine_hash": source_hash("bench.execute.measurements"),
+        "training_hash": source_hash("bench.training.trials"),
         "environment": environment(device) if device else {},
     }
 
@@ -113,19 +128,25 @@ def _entry(entry: Any) -> dict[str, Any]:
         "reference": entry.reference,
         "source": entry.source,
         "order": entry.order,
+        "settings": [field.name for field in dataclasses.fields(entry.config)],
         "hash": source_hash(entry.build.__module__),
     }
 
 
 def _size(payload: dict[str, Any], send: Send) -> dict[str, Any]:
-    """Solve one architecture's width; its traits and receptive field from a build on the meta device."""
+    """Solve one architecture's width; its traits and receptive field from a build on the meta device.
+
+    With `shape`, the width at which the whole model for such a task is as large as asked for.
+    """
     from bench.budget import solve
-    from bench.models import build_encoder, make_config
+    from bench.contract import TaskShape
+    from bench.models import build_encoder, count_parameters, make_config
     from bench.registry import ARCHITECTURES
 
     entry = ARCHITECTURES.get(payload["architecture"])
     causal = payload["mode"] == "causal"
-    sizing = solve(entry, payload["settings"], payload["depth"], causal, payload["match"], payload["target"])
+    shape = TaskShape(**payload["shape"]) if "shape" in payload else None
+    sizing = solve(entry, payload["settings"], payload["depth"], causal, payload["match"], payload["target"], shape)
     encoder: Any = build_encoder(entry, sizing.settings, sizing.width, sizing.depth, causal, device="meta")
     traits = encoder.traits
     if payload["mode"] not in traits.modes:
@@ -136,6 +157,7 @@ def _size(payload: dict[str, Any], send: Send) -> dict[str, Any]:
         "width": sizing.width,
         "depth": sizing.depth,
         "parameters": sizing.parameters,
+        "encoder_parameters": count_parameters(encoder),
         "budget_error": sizing.error,
         "config": sizing.settings,
         "settings": dataclasses.asdict(make_config(entry, sizing.settings)),
@@ -155,18 +177,42 @@ def _size(payload: dict[str, Any], send: Send) -> dict[str, Any]:
 
 
 def _trial(trial: Any, send: Send) -> dict[str, Any]:
-    from bench.execute.measurements import run_trial
     from bench.measure.environment import throttling
 
     if trial.memory and trial.device == "cpu":
         _limit_memory(trial.memory)
-    result = run_trial(trial, send)
+    if trial.training is None:
+        from bench.execute.measurements import run_trial
+
+        result = run_trial(trial, send)
+    else:
+        from bench.training.trials import run_training_trial
+
+        result = run_training_trial(trial, send, _places(), Path(_workplace.run) if _workplace.run else None)
     if held_down := throttling(trial.device):
         send("note", "throttling", held_down)
     return result
 
 
-CALLS: dict[str, Callable[[Any, Send], Any]] = {"describe": _describe, "size": _size, "trial": _trial}
+def _task(payload: dict[str, Any], send: Send) -> dict[str, Any]:
+    """One task with its data, as plain data for the plan."""
+    from bench.training.trials import describe_task
+
+    return describe_task(payload["name"], payload["settings"], payload["mode"], _places())
+
+
+def _places() -> Any:
+    from bench.contract import Places
+
+    return Places(Path(_workplace.local) if _workplace.local else None, Path(_workplace.cache))
+
+
+CALLS: dict[str, Callable[[Any, Send], Any]] = {
+    "describe": _describe,
+    "size": _size,
+    "task": _task,
+    "trial": _trial,
+}
 
 
 def _limit_memory(extra: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, cast
@@ -12,19 +11,17 @@ from torch import Tensor, nn
 
 from bench.conformance import QUICK_CHECKS, Subject
 from bench.contract import Mode, VectorTask
-from bench.execute.child import NotFinite, Send, Unsupported
+from bench.execute.failures import NotFinite, Send, Unsupported
+from bench.execute.session import Session
 from bench.measure.decode import one_token, prefill
-from bench.measure.device import Device, Peak, open_device
 from bench.measure.graph import Counter
 from bench.measure.kernels import kernels_of
 from bench.measure.memory import measure_memory
 from bench.measure.path import layers_to_connect, receptive_field
 from bench.measure.roof import copy_rate, matmul_rate
-from bench.measure.timing import Times, sample_times
 from bench.models import build_encoder
 from bench.registry import ARCHITECTURES, TASKS
 from bench.trial import Trial
-from results.schema import Better, Measurement
 
 PATH_WIDTH = 16  # small, since only zeros and non-zeros count
 ROOF_SHARE = 4  # times a cell's seconds: everything is held against the roof
@@ -33,81 +30,14 @@ FIELD_LENGTH = 256
 FIELD_OUTPUTS = 64  # outputs tried for the widest field: where blocks have borders, it differs between positions
 
 
-class _Metered:
-    """A device that adds up the time spent in measured steps, those that end in an exception too."""
-
-    def __init__(self, device: Device) -> None:
-        self.device = device
-        self.name = device.name
-        self.total = 0.0
-
-    def seconds(self, step: Callable[[], object]) -> float:
-        start = time.perf_counter()
-        try:
-            return self.device.seconds(step)
-        finally:
-            self.total += time.perf_counter() - start
-
-    def peak(self, step: Callable[[], object]) -> Peak:
-        return self.device.peak(step)
-
-    def release(self) -> None:
-        self.device.release()
-
-
-class _Session:
-    """Sends the measurements of one trial."""
-
-    def __init__(self, trial: Trial, send: Send) -> None:
-        self.trial = trial
-        self.send = send
-        self.device = _Metered(open_device(trial.device))
-        self.unstable: list[str] = []
-        self.first_calls: dict[str, float] = {}
-        self.kernels: tuple[str, ...] = ()
-
-    def value(self, phase: str, metric: str, value: float, unit: str, better: Better, method: str = "measured") -> None:
-        self.send("measurement", Measurement(phase, metric, unit, better, value=value, method=method))
-
-    def samples(self, phase: str, metric: str, samples: list[float], unit: str, better: Better) -> None:
-        self.send("measurement", Measurement(phase, metric, unit, better, samples=tuple(samples)))
-
-    def timing(
-        self, phase: str, step: Callable[[], object], slack: float = 1.0, check: Callable[[], None] = lambda: None
-    ) -> None:
-        """Time one phase and, if `check` does not raise, send its samples. `slack` widens the limit of one call."""
-        limit = self.trial.limit * slack
-        times = sample_times(step, self.device, seconds=self.trial.seconds, limit=limit)
-        check()
-        self.book(phase, times)
-        self.samples(phase, "time", list(times.samples), "s", "lower")
-
-    def book(self, phase: str, times: Times) -> None:
-        self.first_calls[phase] = times.first_call
-        if times.unstable:
-            self.unstable.append(phase)
-
-    def result(self) -> dict[str, Any]:
-        return {
-            "unstable": self.unstable,
-            "first_call_s": self.first_calls,
-            "kernels": self.kernels,
-        }
-
-
 def run_trial(trial: Trial, send: Send) -> dict[str, Any]:
     """Measure one trial. Exceptions go to the caller, which names their status; what was sent before them counts."""
-    session = _Session(trial, send)
-    try:
+    with Session(trial, send) as session:
         KINDS[trial.kind](trial, session)
-    finally:
-        send("measured", session.device.total)
-        if trial.device != "cpu":
-            session.device.release()  # cached blocks of this trial must not stand in the way of the next one's
     return session.result()
 
 
-def _cell(trial: Trial, session: _Session) -> None:
+def _cell(trial: Trial, session: Session) -> None:
     """Time, memory and threads of one encoder at one length and batch."""
     encoder, x_BTD = _encoder(trial), _inputs(trial)
     generator = torch.Generator().manual_seed(trial.seed + 1)
@@ -158,7 +88,7 @@ def _check_output(x_BTD: Tensor, y_BTD: Tensor) -> None:
         raise NotFinite("the forward pass gave NaN or infinity")
 
 
-def _memory(session: _Session, encoder: nn.Module, x_BTD: Tensor, grad_BTD: Tensor) -> None:
+def _memory(session: Session, encoder: nn.Module, x_BTD: Tensor, grad_BTD: Tensor) -> None:
     split = measure_memory(encoder, x_BTD, grad_BTD, session.device)
     phase = "forward_backward"
     session.value(phase, "activation_memory", split.activations, "B", "lower", "saved for backward")
@@ -171,7 +101,7 @@ def _memory(session: _Session, encoder: nn.Module, x_BTD: Tensor, grad_BTD: Tens
         session.value(phase, "peak_reserved_memory", split.peak.reserved, "B", "lower", split.peak.method)
 
 
-def _graph(trial: Trial, session: _Session) -> None:
+def _graph(trial: Trial, session: Session) -> None:
     """Work and span at one length, batch 1."""
     settings = tuple(sorted(trial.settings.items()))
     for phase in trial.phases:
@@ -195,7 +125,7 @@ def _counter(
     return Counter(encoder, width, backward=phase == "forward_backward")
 
 
-def _path(trial: Trial, session: _Session) -> None:
+def _path(trial: Trial, session: Session) -> None:
     """Layers that connect the two ends, the span of that encoder, and (once) the receptive field at the run's depth."""
     entry, causal = ARCHITECTURES.get(trial.architecture), trial.mode == "causal"
     settings = {k: v for k, v in trial.settings.items() if k != "mlp_hidden"}
@@ -231,7 +161,7 @@ def _smallest_width(build: Callable[[int], object], largest: int) -> int:
     return largest
 
 
-def _decode(trial: Trial, session: _Session) -> None:
+def _decode(trial: Trial, session: Session) -> None:
     """Time of one more token, and the bytes of state, after `length` tokens."""
     encoder, x_BTD = _encoder(trial), _inputs(trial)
     if not (hasattr(encoder, "initial_state") and hasattr(encoder, "step")):
@@ -249,7 +179,7 @@ def _decode(trial: Trial, session: _Session) -> None:
     session.timing("decode", step)
 
 
-def _check(trial: Trial, session: _Session) -> None:
+def _check(trial: Trial, session: Session) -> None:
     """The contract's core, before anything is measured: shape, no leak (or both sides seen), gradients."""
     entry = ARCHITECTURES.get(trial.architecture)
     subject = Subject(entry, trial.settings, cast(Mode, trial.mode), trial.width, trial.depth)
@@ -258,7 +188,7 @@ def _check(trial: Trial, session: _Session) -> None:
         check(subject)
 
 
-def _roof(trial: Trial, session: _Session) -> None:
+def _roof(trial: Trial, session: Session) -> None:
     """Rates of a large product and a large copy, with all threads and (on CPU) with one."""
     dtype = _dtype(trial)
     threads = torch.get_num_threads()
@@ -278,7 +208,7 @@ def _roof(trial: Trial, session: _Session) -> None:
             torch.set_num_threads(threads)
 
 
-KINDS: dict[str, Callable[[Trial, _Session], None]] = {
+KINDS: dict[str, Callable[[Trial, Session], None]] = {
     "check": _check,
     "cell": _cell,
     "graph": _graph,

@@ -8,18 +8,39 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from bench.execute.worker import Answer, Pool, Worker
-from bench.plan import Plan, Sized
 from bench.trial import Trial
 from results.schema import Record, Status
 from results.store import Run, latest
 
 RAN_OUT = ("oom", "timeout")
 BUSY_CORES = 0.25  # more than this kept busy by others, and a trial's record says so
+
+
+Competitor = tuple[str, str, str]  # task ("" where problems hold for all), architecture, variant
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Trials to be run one after another.
+
+    Attributes:
+        section: name under which its time outside measured steps is booked.
+        problems: competitors that cannot run, with status and reason: their trials become rows that say so.
+    """
+
+    section: str
+    trials: tuple[Trial, ...]
+    problems: Mapping[Competitor, tuple[str, str]] = field(default_factory=dict)
+
+    def problem(self, trial: Trial) -> tuple[str, str] | None:
+        return self.problems.get((trial.task, trial.architecture, trial.variant)) or self.problems.get(
+            ("", trial.architecture, trial.variant)
+        )
 
 
 @dataclass(frozen=True)
@@ -52,7 +73,7 @@ class Runner:
     """Runs one plan into one run folder.
 
     Args:
-        on_start, on_end: called around each trial, for progress.
+        on_start, on_end, on_progress: called around each trial and in the middle of long ones, for people to see.
     """
 
     run: Run
@@ -60,26 +81,23 @@ class Runner:
     stamp: Stamp
     on_start: Callable[[Trial], None] = lambda trial: None
     on_end: Progress = lambda trial, record: None
+    on_progress: Callable[[int, int, str], None] = lambda done, of, words: None
     tally: Tally = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
         self._workers: dict[str, Worker] = {}
-        self._broken: dict[str, tuple[str, str]] = {}
+        self._broken: dict[tuple[str, str], tuple[str, str]] = {}
         # (architecture, kind, regime, phase) -> the shortest length that ran out, how, and in which seed
         self._stopped: dict[tuple[str, str, str, str], tuple[int, str, int]] = {}
 
-    def execute(self, plan: Plan, architectures: list[Sized]) -> Tally:
-        """Run every trial of the plan that has no good record yet. KeyboardInterrupt ends it; what is written stays."""
+    def execute(self, stages: Iterable[Stage]) -> Tally:
+        """Run every trial that has no good record yet. KeyboardInterrupt ends it; what is written stays."""
         records, skipped = self.run.read()
         self.tally.warnings += skipped
         done = {r.trial_id: r for r in latest(records)}
-        problems = {a.name: a for a in architectures if a.problem}
         try:
-            for section, trials in (
-                ("contract checks and tracing", (*plan.checks, *plan.counts)),
-                ("trials outside measured steps", plan.timed),
-            ):
-                for trial in trials:
+            for stage in stages:
+                for trial in stage.trials:
                     before = time.perf_counter()
                     previous = done.get(trial.trial_id)
                     if previous is not None and previous.status == "ok":
@@ -87,22 +105,23 @@ class Runner:
                         self.tally.statuses["ok"] += 1
                         self.on_end(trial, previous)
                         continue
-                    record = self._one(trial, problems.get(trial.architecture))
+                    record = self._one(trial, stage.problem(trial))
                     if not _same_skip(previous, record):
                         self.run.append(record)
+                    if record.status == "ok":
+                        self.run.forget_state(record.trial_id)
                     self.tally.statuses[record.status] += 1
                     self.tally.measured_s += record.measured_s
                     self.on_end(trial, record)
-                    self.tally.sections[section] += time.perf_counter() - before - record.measured_s
+                    self.tally.sections[stage.section] += time.perf_counter() - before - record.measured_s
         finally:
             self._close()
         return self.tally
 
-    def _one(self, trial: Trial, problem: Sized | None) -> Record:
+    def _one(self, trial: Trial, problem: tuple[str, str] | None) -> Record:
+        problem = problem or self._broken.get((trial.architecture, trial.variant))
         if problem is not None:
-            return self._skip(trial, problem.status, problem.problem)
-        if trial.architecture in self._broken:
-            return self._skip(trial, *self._broken[trial.architecture])
+            return self._skip(trial, *problem)
         reasons = self._out_of_reach(trial)
         if reasons and len(reasons) == len(trial.phases):
             status, reason = next(iter(reasons.values()))
@@ -122,16 +141,17 @@ class Runner:
         worker = self._workers.get(trial.worker)
         if worker is None or not worker.alive():
             worker = self._workers[trial.worker] = self.pool.start()
-        answer = worker.call("trial", trial, timeout=trial.timeout, memory=trial.memory)
+        answer = worker.call("trial", trial, timeout=trial.timeout, memory=trial.memory, on_progress=self.on_progress)
         if answer.trace:
             self.tally.traces.append(f"{trial.kind} {trial.architecture} T={trial.length}\n{answer.trace}")
         return answer
 
     def _learn(self, trial: Trial, answer: Answer) -> None:
         if trial.kind == "check" and answer.status != "ok":
-            self._broken[trial.architecture] = ("error", f"fails the contract check '{answer.phase}': {answer.reason}")
-        if answer.status not in RAN_OUT or not trial.phases or not trial.architecture:
-            return  # the machine's own roof has no longer cells
+            reason = f"fails the contract check '{answer.phase}': {answer.reason}"
+            self._broken[trial.architecture, trial.variant] = ("error", reason)
+        if answer.status not in RAN_OUT or not trial.phases or not trial.architecture or trial.kind == "train":
+            return  # the machine's own roof has no longer cells, and another training may well end
         # What ran out ends its own phase and those after it in the cell: they need more time and memory, not less.
         at = trial.phases.index(answer.phase) if answer.phase in trial.phases else 0
         for phase in trial.phases[at:]:
@@ -160,7 +180,7 @@ class Runner:
         status: Status = answer.status  # type: ignore[assignment]  # checked by Record
         return Record(
             run_id=self.run.run_id, trial_id=trial.trial_id, environment_id=self.stamp.environment_id,
-            suite=self.stamp.suite, kind=trial.kind, architecture=trial.architecture, variant="", task=trial.task,
+            suite=self.stamp.suite, kind=trial.kind, architecture=trial.architecture, variant=trial.variant, task=trial.task,
             decoder="", mode=trial.mode, regime=trial.regime, width=trial.width, depth=trial.depth,
             parameters=trial.parameters, batch=trial.batch, length=trial.length, dtype=trial.dtype, device=trial.device,
             seed=trial.seed, status=status, reason=answer.reason, failed_phase=answer.phase if status != "ok" else "",
@@ -170,7 +190,7 @@ class Runner:
             measurements=tuple(answer.measurements),
             extra={
                 "unstable": result.get("unstable", []), "first_call_s": result.get("first_call_s", {}),
-                "skipped": skipped, "load": round(answer.others, 2),
+                "skipped": skipped, "load": round(answer.others, 2), **answer.extra,
             },
         )  # fmt: skip
 

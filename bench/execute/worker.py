@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from bench.execute import child
+from bench.execute.child import NOWHERE, Workplace
 
 POLL_SECONDS = 0.02
 HARMLESS = ("timeout", "unsupported")  # as a child reports them itself: it stopped by its own decision
@@ -21,6 +22,7 @@ HARMLESS = ("timeout", "unsupported")  # as a child reports them itself: it stop
 # sympy, dynamo and the rest are what torch itself imports late, at the first trace and the first optimiser step.
 PRELOAD = [
     *("bench.execute.no_interrupt", "__main__", "torch", "bench.execute.measurements", "bench.measure.environment"),
+    "bench.training.trials",
     *("sympy", "torch._dynamo", "torch.fx.experimental.symbolic_shapes", "torch._refs", "torch.profiler"),
 ]
 
@@ -35,6 +37,7 @@ class Answer:
     phase: str = ""
     measurements: list[Any] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
     measured_s: float = 0.0
     others: float = 0.0
     """Cores that were kept busy by anything but this trial, on average."""
@@ -43,11 +46,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Pool:
-    """How to start children: the packages to register, the plug-ins, where their output goes."""
+    """How to start children: the packages to register, the plug-ins, where their output goes, where data lie."""
 
     packages: tuple[str, ...]
     plugins: tuple[str, ...] = ()
     log: str = ""
+    data: Workplace = NOWHERE
 
     def context(self) -> BaseContext:
         """Fork from a clean server where the system can, start anew elsewhere (Windows)."""
@@ -67,7 +71,7 @@ class Worker:
     def __init__(self, pool: Pool) -> None:
         context = pool.context()
         self.pipe, theirs = context.Pipe()
-        args = (theirs, pool.packages, pool.plugins, pool.log)
+        args = (theirs, pool.packages, pool.plugins, pool.log, pool.data)
         self.process = context.Process(target=child.main, args=args, daemon=True)  # type: ignore[attr-defined]
         self.process.start()
         theirs.close()
@@ -79,13 +83,14 @@ class Worker:
         *,
         timeout: float,
         memory: int = 0,
-        on_phase: Callable[[str], None] | None = None,
+        on_progress: Callable[[int, int, str], None] = lambda done, of, words: None,
     ) -> Answer:
         """Send a call and wait for its end.
 
         Args:
             timeout: seconds, after which the child is killed.
             memory: bytes that the child's resident set may grow by, 0 for no limit.
+            on_progress: told (steps done, steps in all or 0, words) by calls that take long.
         """
         answer = Answer("error", "no answer")
         watch = _CPUWatch(self.process.pid)
@@ -111,8 +116,10 @@ class Worker:
                         return answer
                     if kind == "phase":
                         answer.phase = content[0]
-                        if on_phase is not None:
-                            on_phase(content[0])
+                    elif kind == "progress":
+                        on_progress(*content)
+                    elif kind == "extra":
+                        _put(answer.extra, *content)
                     elif kind == "measurement":
                         answer.measurements.append(content[0])
                     elif kind == "measured":
@@ -168,6 +175,15 @@ class Worker:
             return int(psutil.Process(self.process.pid).memory_info().rss)
         except psutil.Error:
             return 0
+
+
+def _put(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Set a value under a dotted key."""
+    first, _, rest = key.partition(".")
+    if rest:
+        _put(tree.setdefault(first, {}), rest, value)
+    else:
+        tree[first] = value
 
 
 class _CPUWatch:

@@ -6,7 +6,8 @@ storage is counted once, parameters left out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -77,6 +78,35 @@ def measure_memory(encoder: nn.Module, x_BTD: Tensor, grad_BTD: Tensor, device: 
     )
     encoder.zero_grad(set_to_none=True)
     return split
+
+
+def measure_training(
+    make: Callable[[], tuple[nn.Module, torch.optim.Optimizer, Callable[[], Tensor]]], device: Device
+) -> MemorySplit:
+    """Memory of training, from nothing to the end of a second step: weights, gradients and optimiser state included.
+
+    Args:
+        make: builds a model, its optimiser and a function that gives the loss of one batch.
+    """
+    split: list[MemorySplit] = []
+
+    def build_and_step() -> None:
+        model, optimizer, loss = make()
+        model.train()
+        for _ in range(2):  # state that the optimiser makes in the first step is there in the second one's passes
+            with SavedBytes(model) as saved:
+                value = loss()
+            value.backward()
+            gradients = _bytes([p.grad for p in model.parameters() if p.grad is not None])
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        state = [v for s in optimizer.state.values() for v in s.values() if isinstance(v, Tensor) and v.dim() > 0]
+        split.append(
+            MemorySplit(_bytes(list(model.parameters())), gradients, _bytes(state), saved.total, Peak(0, None, ""))
+        )
+
+    peak = device.peak(build_and_step)
+    return replace(split[0], peak=peak)
 
 
 def _storage(tensor: Tensor) -> int:

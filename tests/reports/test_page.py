@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from reports.charts import spread
+from reports.canvas import spread
 from reports.data import load
 from reports.page import ReportError, render, render_index
 from reports.statistics import Analysis, analyse, fits_frame

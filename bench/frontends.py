@@ -1,0 +1,56 @@
+"""What stands before and after an encoder: embeddings, pooling, heads. The same for every architecture.
+
+Legend: B batch, T tokens, D width, F features, C outputs.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bench.contract import TaskShape
+from bench.training.recipe import Pooling
+
+EMBEDDING_STD = 0.02  # Radford et al. 2019: a tied head then starts with nearly equal logits
+
+
+def make_front_end(shape: TaskShape, width: int) -> nn.Module:
+    """Token ids (B, T) or vectors (B, T, F) to (B, T, D)."""
+    if shape.vocabulary:
+        embedding = nn.Embedding(shape.vocabulary, width)
+        nn.init.normal_(embedding.weight, std=EMBEDDING_STD)
+        return embedding
+    return nn.Linear(shape.features, width)
+
+
+class Head(nn.Module):
+    """(B, T, D) to (B, T, C), or pooled to (B, C).
+
+    Args:
+        tied: the embedding whose weights it uses (Press & Wolf 2017); None for weights of its own.
+    """
+
+    def __init__(self, shape: TaskShape, width: int, pooling: Pooling, tied: nn.Embedding | None) -> None:
+        super().__init__()
+        self.pooling = pooling if shape.output == "sequence" else None
+        self.linear = nn.Linear(width, shape.outputs, bias=tied is None)
+        if tied is not None:
+            self.linear.weight = tied.weight
+
+    def forward(self, y_BTD: Tensor, keep_BT: Tensor | None) -> Tensor:
+        return self.linear(y_BTD if self.pooling is None else pool(y_BTD, keep_BT, self.pooling))
+
+
+def pool(y_BTD: Tensor, keep_BT: Tensor | None, pooling: Pooling) -> Tensor:
+    """One vector a sequence, (B, D), from its real tokens alone."""
+    if pooling == "first":
+        return y_BTD[:, 0]
+    if keep_BT is None:
+        return {"last": lambda: y_BTD[:, -1], "mean": lambda: y_BTD.mean(1), "max": lambda: y_BTD.amax(1)}[pooling]()
+    count_B1 = keep_BT.sum(1, keepdim=True)
+    if pooling == "last":
+        index_B1D = (count_B1 - 1)[..., None].expand(-1, 1, y_BTD.shape[2])
+        return y_BTD.gather(1, index_B1D)[:, 0]
+    if pooling == "mean":
+        return y_BTD.masked_fill(~keep_BT[..., None], 0.0).sum(1) / count_B1.to(y_BTD.dtype)
+    return y_BTD.masked_fill(~keep_BT[..., None], -torch.inf).amax(1)

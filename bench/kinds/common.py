@@ -1,0 +1,119 @@
+"""What every kind of suite is given, and what it must offer."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import psutil
+
+from bench.execute.runner import Stage
+from bench.execute.worker import Answer, Pool
+from bench.registry import RegistryError, did_you_mean
+from bench.spec import Spec, SpecError, SuiteFile
+from results.store import Run
+
+
+@dataclass(frozen=True)
+class Context:
+    """One suite at one preset on one machine.
+
+    Attributes:
+        known: the registry and the environment, as a child described them.
+        created: when the command began, ISO 8601. command: what reproduces the run.
+    """
+
+    suite: SuiteFile
+    preset: str
+    spec: Spec
+    known: dict[str, Any]
+    pool: Pool
+    device: str
+    command: str
+    created: str
+
+    @property
+    def memory_limit(self) -> int:
+        return memory_limit(self.spec.memory_share)
+
+
+class Prepared(Protocol):
+    """A suite whose settings are checked and whose architectures are sized: all that is known before anything runs."""
+
+    run_id: str
+    expected: int
+    problem: str
+    """Why nothing at all can be run; empty where something can."""
+
+    def headline(self) -> str:
+        """What is about to be run, in a few words."""
+        ...
+
+    def describe(self) -> list[str]:
+        """The plan in lines, for --dry-run."""
+        ...
+
+    def write_plan(self, run: Run) -> None: ...
+
+    def stages(self, run: Run) -> Iterator[Stage]:
+        """Trials in stages; a later stage may depend on the records of those before it."""
+        ...
+
+
+def architecture_entries(context: Context, wanted: tuple[str, ...] | str, named: list[str]) -> list[dict[str, Any]]:
+    """Registry entries of the wanted architectures, in the registry's order.
+
+    Args:
+        named: further names that stand in the settings, to be checked for mistakes.
+    """
+    entries = {e["name"]: e for e in context.known["architectures"]}
+    names = list(entries) if isinstance(wanted, str) else list(wanted)
+    for name in [*names, *named]:
+        if name not in entries:
+            raise RegistryError(f"no architecture '{name}'; {did_you_mean(name, list(entries))}")
+    return [e for e in entries.values() if e["name"] in names]
+
+
+def task_entry(context: Context, name: str) -> dict[str, Any]:
+    entries = {t["name"]: t for t in context.known["tasks"]}
+    if name not in entries:
+        raise RegistryError(f"no task '{name}'; {did_you_mean(name, list(entries))}")
+    return entries[name]
+
+
+class Sizer:
+    """Asks a child to solve widths: a constructor that raises or exits costs its own architecture only."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.worker = pool.start()
+
+    def size(self, entry: dict[str, Any], request: dict[str, Any], set_by: str) -> Answer:
+        """Raises SpecError where a setting of a built-in is what is wrong: before anything runs.
+
+        Args:
+            set_by: whose settings they are, for the message; "" where nothing was set.
+        """
+        if not self.worker.alive():
+            self.worker = self.pool.start()
+        answer = self.worker.call("size", {"architecture": entry["name"], **request}, timeout=120)
+        if answer.status != "ok" and set_by and entry["source"] == "built-in":
+            raise SpecError(answer.reason if set_by in answer.reason else f"{set_by}: {answer.reason}")
+        return answer
+
+    def close(self) -> None:
+        self.worker.close()
+
+
+def memory_limit(share: float) -> int:
+    """Bytes that a trial may take: a share of the machine's memory, or of the container's where that is less.
+
+    Of all memory, not of what is free just now: the limit is part of what a trial is, and must not change by itself.
+    """
+    total = psutil.virtual_memory().total
+    with contextlib.suppress(OSError, ValueError):  # no container, or no limit ("max")
+        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return int(total * share) >> 28 << 28

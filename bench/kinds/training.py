@@ -1,0 +1,343 @@
+"""Suites that train: tries on the tuning split, a choice, final trials with seeds of their own, each tested once."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+from bench.execute.runner import Stage
+from bench.kinds.common import Context, Sizer, architecture_entries, task_entry
+from bench.spec import Search, SpecError, TaskPlan, TrainSpec
+from bench.training.choose import Choice, choose, only
+from bench.training.recipe import Recipe
+from bench.trial import Trial
+from results.schema import Record
+from results.store import Run, latest
+
+SEARCH_SEED = 1_000_000  # no final trial has it: a choice must not be made on the seed that is then reported
+BASELINE = "baseline"
+
+
+@dataclass(frozen=True)
+class LearntTask:
+    """A task of the run with what was resolved for it. `found` is the child's description of it."""
+
+    name: str
+    entry: dict[str, Any]
+    plan: TaskPlan
+    recipe: Recipe
+    search: Search
+    seeds: int
+    found: dict[str, Any]
+
+    @property
+    def length(self) -> int:
+        return int(self.found["shape"]["length"])
+
+
+@dataclass(frozen=True)
+class Competitor:
+    """An architecture, or one with a named change, at the size it has for one task; or why it cannot be had."""
+
+    task: str
+    architecture: str
+    variant: str
+    source: str
+    settings: dict[str, Any]
+    depth: int
+    baseline: bool
+    dropout: float
+    found: dict[str, Any] = field(default_factory=dict)
+    problem: str = ""
+    status: str = "ok"
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.task, self.architecture, self.variant
+
+
+class TrainingSuite:
+    """Implements `bench.kinds.common.Prepared`."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.spec = cast(TrainSpec, context.spec)
+        self.entries = architecture_entries(context, self._wanted(), self._named())
+        self.tasks = self._describe_tasks()
+        self.competitors = self._size()
+        self.problem = self.competitors[0].problem if all(c.problem for c in self.competitors) else ""
+        self.searches = {c.key: self._tries(c) for c in self.competitors}
+        self.tries = [trial for tries in self.searches.values() for trial in tries]
+        self.choices: dict[tuple[str, str, str], Choice] = {}
+        self.first = self._checks() + self._costs()
+        self.decodes = self._decodes()
+        placeholders = [self._final(c, c.found and self._task(c).search.lr[0], s) for c, s in self._rounds()]
+        self.expected = len(self.first) + sum(map(len, self.searches.values())) + len(placeholders) + len(self.decodes)
+        self.run_id = self._run_id([*self.first, *self.tries, *placeholders, *self.decodes])
+
+    # What is asked for.
+
+    def _wanted(self) -> tuple[str, ...]:
+        if self.spec.architectures != "all":
+            return self.spec.architectures
+        if self.spec.changes:
+            return tuple(self.spec.changes)
+        return tuple(e["name"] for e in self.context.known["architectures"] if e["name"] not in self.spec.leave_out)
+
+    def _named(self) -> list[str]:
+        """Every architecture that the settings name anywhere, to be checked for mistakes."""
+        plans, spec = self.spec.chosen.values(), self.spec
+        by_tasks = [name for plan in plans for name in (*(plan.architectures or ()), *plan.architecture_settings)]
+        return [*spec.settings, *spec.changes, *spec.leave_out, *by_tasks]
+
+    def _describe_tasks(self) -> list[LearntTask]:
+        """Build every task once, in a child: missing data or a wrong setting ends the command before anything runs."""
+        worker = self.context.pool.start()
+        found = []
+        try:
+            for name, plan in self.spec.chosen.items():
+                entry = task_entry(self.context, name)
+                request = {"name": name, "settings": plan.settings, "mode": self.spec.mode}
+                answer = worker.call("task", request, timeout=1800)
+                if answer.status != "ok":
+                    raise SpecError(answer.reason)
+                recipe = self.spec.recipe_of(name)
+                search = plan.search or self.spec.search
+                seeds = plan.seeds or self.spec.seeds
+                found.append(LearntTask(name, entry, plan, recipe, search, seeds, answer.result))
+        finally:
+            worker.close()
+        return found
+
+    def _size(self) -> list[Competitor]:
+        sizer = Sizer(self.context.pool)
+        competitors = []
+        for task in self.tasks:
+            allowed = task.plan.architectures
+            for entry in self.entries:
+                if allowed is None or entry["name"] in allowed:
+                    competitors += [self._sized(sizer, task, entry, c) for c in self._variants(task, entry)]
+        sizer.close()
+        if not competitors:
+            raise SpecError("no architecture is left for any task; see --architectures and the tasks' own lists")
+        return competitors
+
+    def _variants(self, task: LearntTask, entry: dict[str, Any]) -> Iterator[Competitor]:
+        name = entry["name"]
+        source = f"{entry['hash']} {self.context.known['training_hash']} {task.entry['hash']}"
+        settings = {**self.spec.settings.get(name, {}), **task.plan.architecture_settings.get(name, {})}
+        depth, dropout = task.plan.depth or self.spec.depth, task.recipe.dropout
+        changes = self.spec.changes.get(name)
+        first = BASELINE if changes else ""
+        yield Competitor(task.name, name, first, source, settings, depth, True, dropout)
+        for variant, change in (changes or {}).items():
+            own = {**settings, **{k: v for k, v in change.items() if k != "depth"}}
+            yield Competitor(task.name, name, variant, source, own, change.get("depth", depth), False, dropout)
+
+    def _sized(self, sizer: Sizer, task: LearntTask, entry: dict[str, Any], c: Competitor) -> Competitor:
+        settings = c.settings
+        if c.dropout and "dropout" in entry["settings"]:
+            settings = {"dropout": c.dropout, **settings}
+        request = {
+            "settings": settings, "mode": self.spec.mode, "depth": c.depth, "shape": task.found["shape"],
+            "match": task.plan.match or self.spec.match, "target": task.plan.target or self.spec.target,
+        }  # fmt: skip
+        answer = sizer.size(entry, request, f"{c.architecture} {c.variant}".strip() if c.settings else "")
+        if answer.status == "ok" and c.dropout and "dropout" not in entry["settings"]:
+            answer.status, answer.reason = "unsupported", "it has no setting 'dropout', which the recipe asks for"
+        parts = (c.task, c.architecture, c.variant, c.source, settings, c.depth, c.baseline, c.dropout)
+        if answer.status != "ok":
+            return Competitor(*parts, {}, f"could not be built: {answer.reason}", answer.status)
+        return Competitor(*parts, answer.result)
+
+    # Trials.
+
+    def _task(self, competitor: Competitor) -> LearntTask:
+        return next(t for t in self.tasks if t.name == competitor.task)
+
+    def _trial(self, kind: Any, c: Competitor, recipe: Recipe, fields: dict[str, Any]) -> Trial:
+        task, spec, context = self._task(c), self.spec, self.context
+        defaults: dict[str, Any] = {
+            "regime": "", "batch": recipe.batch, "length": task.length, "seed": 0, "phases": ("train",),
+            "timeout": spec.timeout, "worker": c.architecture if context.device == "cpu" else "device",
+        }  # fmt: skip
+        training = {
+            "recipe": recipe.model_dump(mode="json"), "shape": task.found["shape"], "tests": False, "generate": None,
+            **fields.pop("training", {}),
+        }  # fmt: skip
+        return Trial(
+            kind=kind, architecture=c.architecture, variant=c.variant, task=c.task, mode=spec.mode,
+            width=c.found.get("width", 0), depth=c.depth, parameters=c.found.get("parameters", 0), dtype=spec.dtype,
+            device=context.device, settings=c.found.get("config", c.settings), seconds=spec.seconds, limit=spec.limit,
+            memory=context.memory_limit, source=c.source, fingerprint=task.found["fingerprint"],
+            task_settings=task.plan.settings, training=training, **{**defaults, **fields},
+        )  # fmt: skip
+
+    def _checks(self) -> list[Trial]:
+        """One a competitor, not one a task: the contract is about the encoder."""
+        first = {(c.architecture, c.variant): c for c in reversed(self.competitors)}
+        found = []
+        for c in self.competitors:
+            if first[c.architecture, c.variant] is c:
+                trial = self._trial("check", c, self._task(c).recipe, {"phases": (), "length": 0, "batch": 1})
+                found.append(_without_training(trial))
+        return found
+
+    def _costs(self) -> list[Trial]:
+        return [self._trial("cost", c, self._task(c).recipe, {}) for c in self.competitors]
+
+    def _tries(self, c: Competitor) -> list[Trial]:
+        task = self._task(c)
+        if len(task.search.lr) == 1:
+            return []
+        found = []
+        for lr in task.search.lr:
+            recipe = task.recipe.scaled(task.search.share).model_copy(update={"lr": lr, "save_weights": False})
+            fields = {"regime": "tune", "seed": SEARCH_SEED, "timeout": self.spec.train_timeout}
+            found.append(self._trial("train", c, recipe, fields))
+        return found
+
+    def _final(self, c: Competitor, lr: Any, seed: int) -> Trial:
+        recipe = self._task(c).recipe.model_copy(update={"lr": float(lr or 1.0)})
+        generate = self.spec.generate.model_dump(mode="json") if self.spec.generate and seed == 0 else None
+        fields = {
+            "regime": "final", "seed": seed, "timeout": self.spec.train_timeout,
+            "training": {"tests": True, "generate": generate if self._task(c).found["text"] else None},
+        }  # fmt: skip
+        return self._trial("train", c, recipe, fields)
+
+    def _rounds(self) -> list[tuple[Competitor, int]]:
+        """Final trials in order: seed by seed, so that an interrupted run has whole rounds, shuffled within each."""
+        found: list[tuple[Competitor, int]] = []
+        for seed in range(max(t.seeds for t in self.tasks)):
+            group = [(c, seed) for c in self.competitors if seed < self._task(c).seeds]
+            random.Random(f"order {seed}").shuffle(group)
+            found += group
+        return found
+
+    def _decodes(self) -> list[Trial]:
+        if self.spec.mode != "causal":
+            return []
+        found = []
+        for c in self.competitors:
+            if self._task(c).found["text"] and c.baseline:
+                for length in self.spec.decode_lengths:
+                    fields = {"length": length, "batch": 1, "phases": ("decode",)}
+                    found.append(self._trial("decode", c, self._task(c).recipe, fields))
+        return found
+
+    def _run_id(self, trials: list[Trial]) -> str:
+        """Sources left out, as for scaling: a run goes on after a change, and what the change made stale is run again."""
+        digest = hashlib.sha256(str(self.context.known["environment"]["environment_id"]).encode())
+        for t in trials:
+            digest.update(
+                repr((t.kind, t.task, t.architecture, t.variant, t.length, t.seed, t.width, t.settings)).encode()
+            )
+            digest.update(repr((t.training, t.fingerprint, t.task_settings, t.dtype, t.device, t.mode)).encode())
+        return f"{self.context.suite.suite}-{self.context.preset}-{digest.hexdigest()[:8]}"
+
+    # Running.
+
+    def headline(self) -> str:
+        names = ", ".join(t.name for t in self.tasks)
+        return f"{self.expected} trials, {len(self.competitors)} competitors, {names}"
+
+    def stages(self, run: Run) -> Iterator[Stage]:
+        problems = {c.key: (c.status, c.problem) for c in self.competitors if c.problem}
+        yield Stage("contract checks and costs", tuple(self.first), problems)
+        yield Stage("search, outside training steps", tuple(self.tries), problems)
+        self._choose({r.trial_id: r for r in latest(run.read()[0])})
+        self.write_plan(run)
+        unlucky = {k: ("error", choice.reason) for k, choice in self.choices.items() if choice.lr is None}
+        yield Stage("training, outside steps", tuple(self._finals()), unlucky | problems)
+        yield Stage("decoding", tuple(self.decodes), problems)
+
+    def _choose(self, records: dict[str, Record]) -> None:
+        for c in self.competitors:
+            task, tries = self._task(c), self.searches[c.key]
+            primary = task.found["primary"]
+            self.choices[c.key] = (
+                choose(tries, records, primary["metric"], primary["better"])
+                if tries
+                else only(*c.key, task.search.lr[0])
+            )
+
+    def _finals(self) -> list[Trial]:
+        return [self._final(c, self.choices[c.key].lr, seed) for c, seed in self._rounds()]
+
+    # The plan, for people and for the page.
+
+    def describe(self) -> list[str]:
+        spec = self.spec
+        lines = [
+            f"run {self.run_id}: preset {self.context.preset} on {self.context.device}, {spec.mode}, equal {spec.match}"
+        ]
+        for task in self.tasks:
+            r = task.recipe
+            budget = " or ".join(
+                f"{v:g} {n}" for n in ("steps", "tokens", "seconds") if (v := getattr(r, n)) is not None
+            )
+            lines.append(
+                f"  {task.name}: {budget}, {r.batch * r.accumulate} x {task.length} tokens a step, "
+                f"{len(task.search.lr)} learning rates, {task.seeds} seeds"
+            )
+            for c in self.competitors:
+                if c.task == task.name:
+                    name = f"{c.architecture} {c.variant}".strip()
+                    size = f"width {c.found.get('width', 0):>5}  {c.found.get('parameters', 0):>12,} parameters"
+                    lines.append(f"    {name:<34} {c.problem or size}")
+        kinds = Counter(f"{t.kind}" for t in [*self.first, *self.tries, *self.decodes])
+        kinds["train"] += len(self._rounds())
+        return [*lines, *(f"  {count:>5} {kind} trials" for kind, count in kinds.items())]
+
+    def write_plan(self, run: Run) -> None:
+        context, spec = self.context, self.spec
+        trials = [*self.first, *self.tries, *(self._finals() if self.choices else [])]
+        shown: dict[str, dict[str, Any]] = {}
+        for entry in self.entries:
+            own = next((c.found for c in self.competitors if c.architecture == entry["name"] and c.found), None)
+            nothing: dict[str, Any] = {"width": 0, "depth": 0, "parameters": 0, "config": {}, "traits": None}
+            shown[entry["name"]] = {**entry, **(own or nothing), "settings": (own or {}).get("settings", {})}
+        content = {
+            "schema": 1, "run_id": run.run_id, "suite": context.suite.suite, "kind": context.suite.kind,
+            "preset": context.preset, "device": context.device, "dtype": spec.dtype, "mode": spec.mode,
+            "match": spec.match, "target": spec.target, "created": run.created or context.created,
+            "command": context.command, "title": spec.title, "seeds": list(range(max(t.seeds for t in self.tasks))),
+            "expected_trials": self.expected, "trial_ids": [t.trial_id for t in (*trials, *self.decodes)],
+            "spec": spec.model_dump(mode="json"), "tasks": [self._task_plan(t) for t in self.tasks],
+            "architectures": list(shown.values()), "competitors": [_competitor_plan(c) for c in self.competitors],
+        }  # fmt: skip
+        if self.choices:
+            content["choices"] = [choice.to_plan() for choice in self.choices.values()]
+        run.write_json("plan.json", content)
+
+    def _task_plan(self, task: LearntTask) -> dict[str, Any]:
+        found = task.found
+        return {
+            "name": task.name, "family": task.entry["family"], "summary": task.entry["summary"],
+            "reference": task.entry["reference"], "settings": task.plan.settings, "length": task.length,
+            "shape": found["shape"], "primary": found["primary"], "splits": found["splits"],
+            "references": found["references"], "facts": found["facts"], "fingerprint": found["fingerprint"],
+            "recipe": task.recipe.model_dump(mode="json"), "search": task.search.model_dump(mode="json"),
+            "seeds": task.seeds, "match": task.plan.match or self.spec.match,
+            "target": task.plan.target or self.spec.target,
+        }  # fmt: skip
+
+
+def _without_training(trial: Trial) -> Trial:
+    return replace(trial, training=None, task_settings={}, fingerprint="")
+
+
+def _competitor_plan(c: Competitor) -> dict[str, Any]:
+    found = c.found
+    return {
+        "task": c.task, "architecture": c.architecture, "variant": c.variant, "baseline": c.baseline,
+        "width": found.get("width", 0), "depth": c.depth, "parameters": found.get("parameters", 0),
+        "embedding_parameters": found.get("parameters", 0) - found.get("encoder_parameters", 0),
+        "settings": found.get("settings", c.settings), "receptive_field": found.get("receptive_field"),
+        "problem": c.problem,
+    }  # fmt: skip

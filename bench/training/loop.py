@@ -1,0 +1,297 @@
+"""The one training loop: every task, every architecture.
+
+Whatever is random is a function of (seed, what for, step): initial values, order of data, dropout. So a state on disk
+holds no generator, and a trial that goes on from it ends with the same bits as one that was never stopped (on a CPU).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from bench.contract import Batch, Outcome, Score, Task, stream
+from bench.execute.failures import NotFinite
+from bench.measure.energy import Meter
+from bench.training import checkpoint
+from bench.training.evaluate import evaluate, is_finite
+from bench.training.losses import loss_sum, predictions, tokens
+from bench.training.recipe import Recipe
+
+STRETCH = 10  # steps timed as one, and between two looks at whether the loss is still a number
+
+
+class Clock(Protocol):
+    def seconds(self, step: Callable[[], object]) -> float:
+        """Run a step to its end on the device; how long it took."""
+        ...
+
+
+def unheard(*_: object) -> None:
+    pass
+
+
+@dataclass
+class State:
+    """All that changes while training, but for weights and the optimiser: what a checkpoint holds beside them.
+
+    Attributes:
+        seconds: spent in steps, compiling left out. samples: seconds a step, one for each stretch but the first.
+        best_score, best_step, waited: the best look at the tuning split, and how many looks ago that was.
+        resumed_at: steps at which training went on from a checkpoint.
+    """
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    eval_seconds: float = 0.0
+    first_step_seconds: float = 0.0
+    joules: float = 0.0
+    samples: list[float] = field(default_factory=list)
+    best_score: float | None = None
+    best_step: int = 0
+    waited: int = 0
+    target_seconds: float | None = None
+    resumed_at: list[int] = field(default_factory=list)
+    curves: dict[str, dict[str, list[float]]] = field(default_factory=lambda: {"train": {}, "tune": {}})
+
+    def point(self, curve: str, values: Mapping[str, float]) -> None:
+        """Add a point to a learning curve, at the step, tokens and seconds of now."""
+        place = {"step": float(self.step), "tokens": float(self.tokens), "seconds": round(self.seconds, 6)}
+        for name, value in {**place, **values}.items():
+            self.curves[curve].setdefault(name, []).append(value)
+
+
+class Training:
+    """Trains one model on one task.
+
+    Args:
+        folder: where states are kept while training; None to keep none.
+        on_point: called with (curve, its columns so far) whenever a learning curve grows.
+        on_progress: called with (steps done, steps in all or 0, words).
+        on_note: called with one sentence on what did not go as planned.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        recipe: Recipe,
+        clock: Clock,
+        device: str = "cpu",
+        dtype: str = "float32",
+        seed: int = 0,
+        folder: Path | None = None,
+        meter: Meter | None = None,
+        on_point: Callable[[str, dict[str, list[float]]], None] = unheard,
+        on_progress: Callable[[int, int, str], None] = unheard,
+        on_note: Callable[[str], None] = unheard,
+    ) -> None:
+        self.model, self.task, self.recipe, self.clock, self.device = model, task, recipe, clock, device
+        self.dtype, self.seed, self.meter = getattr(torch, dtype), seed, meter
+        self.path = folder / "state.pt" if folder is not None else None
+        self.on_point, self.on_progress, self.on_note = on_point, on_progress, on_note
+        self.optimizer = make_optimizer(model, recipe)
+        self.last_step = recipe.last_step(task.shape.length)
+        self.state = State()
+        self.best_weights: dict[str, Tensor] | None = None
+        self.stopped_by = ""
+        self.saved_at = time.monotonic()
+        self.forward: Callable[..., Tensor] = torch.compile(model) if recipe.compile else model
+        self._losses: list[Tensor] = []
+        self._norms: list[Tensor] = []
+
+    def precision(self) -> AbstractContextManager[object]:
+        """Number format of the passes; weights and optimiser stay in float32."""
+        if self.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(torch.device(self.device).type, dtype=self.dtype)
+
+    def run(self) -> State:
+        """Train to the end of the budget, or until the tuning split says stop.
+
+        Raises NotFinite with the step where loss or gradient stopped being numbers. What `on_point` was told stands.
+        """
+        self._resume()
+        while not self.stopped_by:
+            stop = self._next_stop()
+            energy = self.meter.joules() if self.meter else 0.0
+            while self.state.step < stop and not self._out_of_time():
+                self._stretch(min(STRETCH, stop - self.state.step))
+            self.state.joules += self.meter.joules() - energy if self.meter else 0.0
+            self._look()
+            self._judge()
+            self._save_state()
+        return self.state
+
+    def outcome(self, split: str) -> Outcome:
+        """One pass over a split with the weights as they are."""
+        outcome = evaluate(self.model, self.task, split, self.recipe.evaluate_batch, self.device, self.precision)
+        if not is_finite(outcome):
+            raise NotFinite(f"the loss on '{split}' is not a number after step {self.state.step}")
+        return outcome
+
+    def take_best(self) -> None:
+        """Put the weights of the best look into the model, where the recipe asks for those."""
+        if self.recipe.keep == "best" and self.best_weights is not None:
+            self.model.load_state_dict(self.best_weights)
+
+    def _next_stop(self) -> int:
+        """The step of the next look at the tuning split."""
+        every = self.recipe.evaluate_every
+        stop = (self.state.step // every + 1) * every
+        return stop if self.last_step is None else min(stop, self.last_step)
+
+    def _stretch(self, steps: int) -> None:
+        first = self.state.step == 0
+        steps = 1 if first else min(steps, STRETCH - self.state.step % STRETCH)  # the same stretches after a resume
+        self._losses, self._norms = [], []
+        self.model.train()
+        seconds = self.clock.seconds(lambda: self._steps(steps))
+        if first:
+            self.state.first_step_seconds = seconds
+        else:
+            self.state.samples.append(round(seconds / steps, 9))
+        self.state.seconds += 0.0 if first and self.recipe.compile else seconds
+        losses, norms = torch.stack(self._losses).tolist(), torch.stack(self._norms).tolist()
+        self._check(losses, norms)
+        self.state.point("train", {"loss": losses[-1], "lr": self._lr(self.state.step - 1), "gradient_norm": norms[-1]})
+        self.on_progress(self.state.step, self.last_step or 0, f"loss {losses[-1]:.3g}")
+        if time.monotonic() - self.saved_at > self.recipe.checkpoint_seconds:
+            self._save_state()
+
+    def _steps(self, count: int) -> None:
+        for _ in range(count):
+            self._one_step()
+
+    def _one_step(self) -> None:
+        recipe, step = self.recipe, self.state.step
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._lr(step)
+        if recipe.dropout:
+            torch.manual_seed(stream("dropout", self.seed, step).initial_seed())
+        batches = [self._batch(step * recipe.accumulate + i) for i in range(recipe.accumulate)]
+        count = max(1, sum(predictions(batch) for batch in batches))
+        total: Tensor | None = None
+        for batch in batches:
+            self.state.tokens += tokens(batch)
+            on_device = batch if self.device == "cpu" else batch.to(self.device)
+            with self.precision():
+                outputs = self.forward(on_device.inputs, on_device.keep_BT)
+            loss = loss_sum(outputs, on_device.targets, self.task.shape) / count
+            loss.backward()
+            total = loss.detach() if total is None else total + loss.detach()
+        assert total is not None
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip or math.inf)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._losses.append(total)
+        self._norms.append(norm.detach())
+        self.state.step += 1
+
+    def _batch(self, index: int) -> Batch:
+        batch = self.task.train_batch(index, self.recipe.batch, self.seed)
+        if self.device == "cpu":
+            return batch
+        pinned = None if batch.keep_BT is None else batch.keep_BT.pin_memory()
+        return Batch(batch.inputs.pin_memory(), batch.targets.pin_memory(), pinned)
+
+    def _lr(self, step: int) -> float:
+        return self.recipe.learning_rate(step, self.last_step, self.state.seconds)
+
+    def _check(self, losses: list[float], norms: list[float]) -> None:
+        for i, (loss, norm) in enumerate(zip(losses, norms, strict=True)):
+            if not math.isfinite(loss) or not math.isfinite(norm):
+                step = self.state.step - len(losses) + i
+                what = "loss" if not math.isfinite(loss) else "gradient"
+                raise NotFinite(f"the {what} is not a number at step {step}, learning rate {self._lr(step):.3g}")
+
+    def _look(self) -> None:
+        """Score the tuning split; keep the weights if they are the best so far."""
+        start = time.perf_counter()
+        scores = self.task.scores("tune", self.outcome("tune"))
+        self.state.eval_seconds += time.perf_counter() - start
+        self.state.point("tune", {score.metric: score.value for score in scores})
+        for curve, columns in self.state.curves.items():
+            self.on_point(curve, columns)
+        primary = primary_score(scores, self.task.primary)
+        if self.state.best_score is None or better(primary, self.state.best_score):
+            self.state.best_score, self.state.best_step, self.state.waited = primary.value, self.state.step, 0
+            if self.recipe.keep == "best":
+                self.best_weights = {name: t.detach().clone() for name, t in self.model.state_dict().items()}
+        else:
+            self.state.waited += 1
+        target = self.recipe.target
+        if target is not None and self.state.target_seconds is None and not worse(primary, target):
+            self.state.target_seconds = self.state.seconds
+
+    def _judge(self) -> None:
+        if self.last_step is not None and self.state.step >= self.last_step:
+            self.stopped_by = "steps" if self.recipe.steps == self.last_step else "tokens"
+        elif self._out_of_time():
+            self.stopped_by = "seconds"
+        elif self.recipe.patience and self.state.waited >= self.recipe.patience:
+            self.stopped_by = "patience"
+
+    def _out_of_time(self) -> bool:
+        return self.recipe.seconds is not None and self.state.seconds >= self.recipe.seconds
+
+    def _save_state(self) -> None:
+        # A short trial is over before it would be worth going on with.
+        if self.path is None or time.monotonic() - self.saved_at <= self.recipe.checkpoint_seconds:
+            return
+        content = {
+            "state": asdict(self.state),
+            "weights": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "best_weights": self.best_weights,
+            "stopped_by": self.stopped_by,
+        }
+        if problem := checkpoint.save(self.path, content):
+            self.on_note(f"no checkpoint, a killed trial would begin anew: {problem}")
+        self.saved_at = time.monotonic()
+
+    def _resume(self) -> None:
+        if self.path is None or (content := checkpoint.load(self.path, self.device)) is None:
+            return
+        try:
+            state = State(**content["state"])
+            self.model.load_state_dict(content["weights"])
+            self.optimizer.load_state_dict(content["optimizer"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise RuntimeError(f"{self.path} does not fit this trial ({error}); remove it") from error
+        self.state, self.best_weights, self.stopped_by = state, content["best_weights"], content["stopped_by"]
+        self.state.resumed_at.append(self.state.step)
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW that decays matrices and leaves biases and norms alone; one fused kernel for all tensors."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.beta1, recipe.beta2), fused=True)
+
+
+def primary_score(scores: tuple[Score, ...], primary: str) -> Score:
+    for score in scores:
+        if score.metric == primary:
+            return score
+    raise ValueError(f"the task's scores do not have its primary metric '{primary}'")
+
+
+def better(score: Score, than: float) -> bool:
+    return score.value < than if score.better == "lower" else score.value > than
+
+
+def worse(score: Score, than: float) -> bool:
+    return score.value > than if score.better == "lower" else score.value < than

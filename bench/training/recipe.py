@@ -1,0 +1,96 @@
+"""How a model is trained: every setting, none hidden. The same recipe serves every competitor of a task."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Count = Annotated[int, Field(gt=0)]
+Pooling = Literal["first", "last", "mean", "max"]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Recipe(BaseModel):
+    """AdamW (Loshchilov & Hutter 2019) with linear warm-up and cosine decay, as in nanoGPT.
+
+    Attributes:
+        steps, tokens, seconds: budgets; the first to be used up ends training, and the learning rate has then decayed.
+            Seconds count training steps only, and make a result depend on the machine.
+        batch: sequences of one pass. accumulate: passes of one step; the loss is the mean over all their predictions.
+        warmup: steps until the learning rate is full. final_lr: where it ends, as a share of it.
+        weight_decay: on matrices only, not on biases and norms.
+        clip: largest norm of the whole gradient; 0 for none.
+        dropout: on residual branches and the encoder's input; for architectures that have the setting.
+        evaluate_every: steps between two looks at the tuning split; there is always one at the end.
+        patience: looks without a better score after which training stops; 0 for never.
+        keep: which weights are tested: those of the best look, or the last ones.
+        target: value of the task's primary metric, time to reach which is recorded.
+        pooling: how a sequence becomes one vector, where a task asks for one.
+        compile: through torch.compile; the time that takes is recorded apart.
+        checkpoint_seconds: time between two saved states, so that a killed trial goes on.
+        save_weights: keep the tested weights in the run folder.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    batch: Count
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    steps: Count | None = None
+    tokens: Count | None = None
+    seconds: Annotated[float, Field(gt=0)] | None = None
+    accumulate: Count = 1
+    warmup: Annotated[int, Field(ge=0)] = 100
+    final_lr: Share = 0.1
+    schedule: Literal["cosine", "constant"] = "cosine"
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    clip: Annotated[float, Field(ge=0)] = 1.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    evaluate_every: Count = 250
+    evaluate_batch: Count = 64
+    patience: Annotated[int, Field(ge=0)] = 0
+    keep: Literal["best", "last"] = "best"
+    target: float | None = None
+    pooling: Pooling = "last"
+    compile: bool = False
+    checkpoint_seconds: Annotated[float, Field(gt=0)] = 20.0
+    save_weights: bool = False
+
+    @model_validator(mode="after")
+    def _some_end(self) -> Recipe:
+        if self.steps is None and self.tokens is None and self.seconds is None:
+            raise ValueError("training needs an end: give steps, tokens or seconds")
+        return self
+
+    def last_step(self, length: int) -> int | None:
+        """Steps that the budgets of steps and tokens allow at this training length; None where only seconds end it."""
+        ends = [] if self.steps is None else [self.steps]
+        if self.tokens is not None:
+            ends.append(max(1, math.ceil(self.tokens / (self.batch * self.accumulate * length))))
+        return min(ends) if ends else None
+
+    def learning_rate(self, step: int, last_step: int | None, seconds: float) -> float:
+        """Of step number `step`, counted from 0, after `seconds` of training."""
+        if step < self.warmup:
+            return self.lr * (step + 1) / (self.warmup + 1)
+        if self.schedule == "constant":
+            return self.lr
+        by_step = (step - self.warmup) / max(1, last_step - self.warmup) if last_step is not None else 0.0
+        by_time = seconds / self.seconds if self.seconds is not None else 0.0
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, max(by_step, by_time))))
+        return self.lr * (self.final_lr + (1 - self.final_lr) * cosine)
+
+    def scaled(self, share: float) -> Recipe:
+        """The same recipe with a share of every budget, the decay compressed into it."""
+        if share == 1:
+            return self
+        changes = {
+            "steps": self.steps and max(1, round(self.steps * share)),
+            "tokens": self.tokens and max(1, round(self.tokens * share)),
+            "seconds": self.seconds and self.seconds * share,
+            "warmup": round(self.warmup * share),
+        }
+        return self.model_copy(update=changes)

@@ -1,0 +1,267 @@
+"""The kinds of trial of suites that train: what a step costs, one training, decoding from the whole model.
+
+Runs in the child. `Trial.training` holds: `recipe` (bench.training.recipe), `shape` of the task, `primary` metric, and for
+trainings `tests` (whether test splits are scored) and `generate` (what to sample, or None).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from bench.contract import Mode, Outcome, Places, Task, TaskShape, TextTask, stream
+from bench.decode import generate
+from bench.execute.failures import Send, Unsupported
+from bench.execute.session import Session
+from bench.measure.decode import one_token, prefill
+from bench.measure.energy import open_meter
+from bench.measure.graph import Counter
+from bench.measure.memory import measure_training
+from bench.measure.timing import UNSTABLE_SPREAD, spread
+from bench.models import SequenceModel, build_encoder, build_model, build_task
+from bench.registry import ARCHITECTURES, TASKS
+from bench.sampler import Sampler
+from bench.training import checkpoint
+from bench.training.loop import State, Training, make_optimizer
+from bench.training.losses import loss_sum, predictions
+from bench.training.recipe import Recipe
+from bench.trial import Trial
+
+MOST_POINTS = 400  # of a learning curve in a record
+DECODE_ROOM = 128  # tokens that timing may append to the context
+
+
+def run_training_trial(trial: Trial, send: Send, places: Places, run_folder: Path | None) -> dict[str, Any]:
+    """Run one trial. Exceptions go to the caller, which names their status; what was sent before them counts."""
+    with Session(trial, send) as session:
+        if trial.kind == "train":
+            train(trial, session, places, run_folder)
+        elif trial.kind == "cost":
+            cost(trial, session, places)
+        else:
+            decode(trial, session)
+    return session.result()
+
+
+def cost(trial: Trial, session: Session, places: Places) -> None:
+    """Counted FLOPs a token, and the memory of training, of a model made for this and thrown away."""
+    work, recipe = _task(trial, places), _recipe(trial)
+    session.send("phase", "train")
+    entry, mode = ARCHITECTURES.get(trial.architecture), cast(Mode, trial.mode)
+    encoder = build_encoder(entry, trial.settings, trial.width, trial.depth, mode == "causal", device="meta")
+    counts, method = Counter(encoder, trial.width, backward=True).count(trial.length)
+    flops = counts.flops / trial.length + _outside_encoder(work.shape, trial.width, trial.length)
+    session.value("train", "flops_per_token", flops, "FLOP", "lower", method)
+    batch = work.train_batch(0, recipe.batch, trial.seed).to(trial.device)
+    amount = predictions(batch)
+
+    def make() -> Any:
+        model = _model(trial, work.shape, recipe)
+        training = Training(model, work, recipe, session.device, trial.device, trial.dtype)
+
+        def loss() -> Any:
+            with training.precision():
+                outputs = model(batch.inputs, batch.keep_BT)
+            return loss_sum(outputs, batch.targets, work.shape) / amount
+
+        return model, make_optimizer(model, recipe), loss
+
+    if trial.device != "cpu":
+        make()[2]().backward()  # kernels are chosen, and workspaces made, before memory is looked at
+    split = measure_training(make, session.device)
+    session.value("train", "activation_memory", split.activations, "B", "lower", "saved for backward")
+    session.value("train", "weight_memory", split.weights, "B", "lower")
+    session.value("train", "gradient_memory", split.gradients, "B", "lower")
+    session.value("train", "optimizer_memory", split.optimizer, "B", "lower", "AdamW")
+    if split.peak.method != "unavailable":
+        session.value("train", "peak_memory", split.peak.used, "B", "lower", split.peak.method)
+    if split.peak.reserved is not None:
+        session.value("train", "peak_reserved_memory", split.peak.reserved, "B", "lower", split.peak.method)
+
+
+def _outside_encoder(shape: TaskShape, width: int, length: int) -> float:
+    """FLOPs a token of head and front end, forward and backward; looking up an embedding is no arithmetic."""
+    head = 6 * width * shape.outputs / (1 if shape.output == "token" else length)
+    front = 0 if shape.vocabulary else 4 * width * shape.features
+    return head + front
+
+
+def train(trial: Trial, session: Session, places: Places, run_folder: Path | None) -> None:
+    """One training, its look back at the tuning split, and, in final trials, the tests: each read once."""
+    work, recipe = _task(trial, places), _recipe(trial)
+    model = _model(trial, work.shape, recipe)
+    folder = run_folder / "checkpoints" / trial.trial_id if run_folder is not None else None
+    meter = open_meter(trial.device)
+    training = Training(
+        model, work, recipe, session.device, trial.device, trial.dtype, trial.seed, folder, meter,
+        on_point=lambda curve, columns: session.extra(f"curves.{curve}", thinned(columns)),
+        on_progress=lambda step, steps, words: session.send("progress", step, steps, words),
+        on_note=lambda note: session.send("note", "checkpoint", note),
+    )  # fmt: skip
+    session.extra("recipe", recipe.model_dump(mode="json"))
+    session.extra("lengths", work.facts.get("lengths", {}))
+    session.send("phase", "train")
+    state = training.run()
+    _send_costs(session, training, state, meter.method if meter else "")
+    session.extra("weights", checkpoint.digest(model.state_dict()))
+    training.take_best()
+
+    session.send("phase", "tune")
+    for score in work.scores("tune", training.outcome("tune")):
+        session.value("tune", score.metric, score.value, score.unit, score.better, split="tune")
+    asked = cast(dict[str, Any], trial.training)
+    if asked["tests"]:
+        session.send("phase", "test")
+        for split in work.splits:
+            if split != "tune":
+                outcome = training.outcome(split)
+                for score in work.scores(split, outcome):
+                    session.value("test", score.metric, score.value, score.unit, score.better, split=split)
+                if outcome.count_T:
+                    counts = [n for n in outcome.count_T if n]
+                    losses = [x / n for x, n in zip(outcome.loss_T, outcome.count_T, strict=True) if n]
+                    session.extra(f"positions.{split}", {"loss": [round(x, 6) for x in losses], "count": counts})
+    if asked["generate"] is not None:
+        session.send("phase", "generate")
+        _samples(trial, session, model, work, asked["generate"])
+    kept = ""
+    if recipe.save_weights and folder is not None and run_folder is not None:
+        path = folder / "weights.pt"
+        if problem := checkpoint.save(path, {"weights": model.state_dict()}):
+            session.send("note", "checkpoint", f"weights were not kept: {problem}")
+        else:
+            kept = str(path.relative_to(run_folder))
+    session.extra("checkpoint", kept)
+
+
+def _send_costs(session: Session, training: Training, state: State, counter: str) -> None:
+    samples = state.samples or [state.first_step_seconds]
+    session.samples("train", "time", samples, "s", "lower")
+    session.value("train", "train_time", state.seconds, "s", "lower")
+    session.value("train", "eval_time", state.eval_seconds, "s", "lower")
+    session.value("train", "first_step_time", state.first_step_seconds, "s", "lower")
+    if training.recipe.compile:
+        session.value("train", "compile_time", state.first_step_seconds, "s", "lower", "first step")
+    session.value("train", "tokens_per_second", state.tokens / max(state.seconds, 1e-9), "tokens/s", "higher")
+    session.value("train", "steps", state.step, "steps", "none")
+    session.value("train", "tokens", state.tokens, "tokens", "none")
+    if counter:
+        session.value("train", "energy", state.joules, "J", "lower", counter)
+    if state.target_seconds is not None:
+        session.value("train", "time_to_target", state.target_seconds, "s", "lower")
+    if spread(samples) > UNSTABLE_SPREAD:
+        session.unstable.append("train")
+    session.extra("stopped_by", training.stopped_by)
+    session.extra("best_step", state.best_step)
+    session.extra("steps", state.step)
+    session.extra("resumed_at", state.resumed_at)
+
+
+def _samples(trial: Trial, session: Session, model: SequenceModel, work: Task, wanted: dict[str, Any]) -> None:
+    """What the model says, by each sampler; nothing where tokens are no text or the encoder cannot go on from a state."""
+    if not isinstance(work, TextTask) or not model.streams or trial.mode != "causal":
+        return
+    prompt = wanted["prompt"] if wanted["prompt"] is not None else work.prompt
+    ids_BS = torch.tensor([work.encode(prompt)])
+    found = []
+    for settings in wanted["samplers"]:
+        sampler = Sampler.model_validate(settings)
+        start = time.perf_counter()
+        ids = generate(model, ids_BS, wanted["tokens"], sampler, stream("sample", trial.seed))[0].tolist()
+        seconds = time.perf_counter() - start
+        rate = len(ids) / seconds if ids else 0.0
+        found.append({"sampler": sampler.name, "prompt": prompt, "text": work.decode(ids), "tokens": len(ids),
+                      "tokens_per_second": round(rate, 1)})  # fmt: skip
+    session.extra("samples", found)
+
+
+def decode(trial: Trial, session: Session) -> None:
+    """Time of one more token from the whole model, and the bytes of state, after `length` random tokens."""
+    shape = TaskShape(**cast(dict[str, Any], trial.training)["shape"])
+    model = _model(trial, shape, _recipe(trial)).eval()
+    if not model.streams:
+        raise Unsupported("it has no initial_state and step, so it cannot go on from a state")
+    most = cast(Any, model.encoder).traits.max_length
+    if most is not None and trial.length + DECODE_ROOM > most:
+        raise Unsupported(f"tokens after {trial.length:,} would pass the longest it accepts, {most:,}")
+    ids_BT = torch.randint(shape.vocabulary, (1, trial.length), generator=stream("decode", trial.seed))
+    ids_BT = ids_BT.to(trial.device)
+    session.send("phase", "prefill")
+    with torch.no_grad():
+        states: list[Any] = []
+        session.device.seconds(lambda: states.append(prefill(model, ids_BT)))
+    session.send("phase", "decode")
+    step, size = one_token(model, ids_BT[:, :1], states.pop())
+    session.value("decode", "state_memory", size, "B", "lower")
+    session.timing("decode", step)
+
+
+def describe_task(name: str, settings: dict[str, Any], mode: Mode, places: Places) -> dict[str, Any]:
+    """A task as plain data, for the plan. Raises what building it raises."""
+    work = build_task(TASKS.get(name), settings, mode, places)
+    if not isinstance(work, Task):
+        raise Unsupported(f"task '{name}' has no labels: it serves to measure cost, not to train")
+    return {
+        "shape": {f: getattr(work.shape, f) for f in TaskShape.__dataclass_fields__},
+        "primary": _primary(work),
+        "splits": list(work.splits),
+        "fingerprint": work.fingerprint,
+        "references": [vars(r) | {"splits": list(r.splits)} for r in work.references],
+        "facts": work.facts,
+        "text": isinstance(work, TextTask),
+    }
+
+
+def _primary(work: Task) -> dict[str, str]:
+    """Name, unit and direction of the primary metric, from the scores of an outcome made up for it."""
+    longest = work.shape.longest if work.shape.output == "token" else 0
+    made_up = Outcome(1.0, 1, 1, 1, 1, [1.0] * longest, [1] * longest, [1] * longest, [0.0, 1.0], [0.0, 1.0])
+    score = next(s for s in work.scores("tune", made_up) if s.metric == work.primary)
+    return {"metric": score.metric, "unit": score.unit, "better": score.better}
+
+
+def thinned(columns: dict[str, list[float]]) -> dict[str, list[float]]:
+    """Every k-th point of a curve, the last one always, so that no record grows without end."""
+    count = len(next(iter(columns.values())))
+    every = -(-count // MOST_POINTS)
+    kept = [i for i in range(count) if (count - 1 - i) % every == 0]
+    return {name: [values[i] for i in kept] for name, values in columns.items()}
+
+
+def _task(trial: Trial, places: Places) -> Task:
+    return _cached_task(
+        trial.task, json.dumps(trial.task_settings, sort_keys=True), trial.mode, trial.fingerprint, places
+    )
+
+
+@lru_cache(maxsize=4)
+def _cached_task(name: str, settings: str, mode: str, fingerprint: str, places: Places) -> Task:
+    """Kept between the trials of a shared child. Data that changed since the plan was made are an error."""
+    found: Task = build_task(TASKS.get(name), json.loads(settings), cast(Mode, mode), places)
+    if found.fingerprint != fingerprint:
+        raise ValueError(f"the data of task '{name}' changed while the run was going on; start the command again")
+    return found
+
+
+def _recipe(trial: Trial) -> Recipe:
+    assert trial.training is not None
+    return Recipe.model_validate(trial.training["recipe"])
+
+
+def _model(trial: Trial, shape: TaskShape, recipe: Recipe) -> SequenceModel:
+    entry = ARCHITECTURES.get(trial.architecture)
+    mode = cast(Mode, trial.mode)
+    model = build_model(
+        entry, trial.settings, trial.width, trial.depth, mode, shape, recipe.pooling,
+        seed=stream("init", trial.seed).initial_seed() >> 1, device=trial.device,
+    )  # fmt: skip
+    limit = cast(Any, model.encoder).traits.max_length
+    longest = shape.longest if trial.kind != "decode" else trial.length
+    if limit is not None and longest > limit:
+        raise Unsupported(f"{longest:,} tokens are past the longest it accepts, {limit:,}")
+    return model

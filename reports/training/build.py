@@ -1,0 +1,143 @@
+"""The page of suites that train: puts scores, tables, figures and words of each task into one template."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from reports import notices
+from reports.data import RunData
+from reports.headline import Headline
+from reports.plots import Group
+from reports.tables import Table, Value
+from reports.training import notices as training_notices
+from reports.training import plots, tables
+from reports.training.ablations import Ablation, ablations
+from reports.training.data import TaskRun, read
+from reports.training.frames import frames
+from reports.training.headline import headline, overall
+from reports.training.looks import Cast, cast
+from reports.training.scores import Board, board
+from reports.verdicts import SYMBOLS
+from reports.words import count
+
+TEMPLATE = "training.html.j2"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a competitor wrote: all is plain text, escaped by the template."""
+
+    who: Value
+    prompt: str
+    text: str
+    how: str
+
+
+@dataclass(frozen=True)
+class Forest:
+    """An ablation: its table and, where there is a result, its plot."""
+
+    title: str
+    plots: list[Any]
+    table: Table
+
+
+@dataclass(frozen=True)
+class Section:
+    """All that the page says about one task; what is empty is left out by the template."""
+
+    task: TaskRun
+    measured: bool
+    headline: Headline
+    board: Table
+    scores: Table
+    groups: list[Group]
+    search: Group
+    tries: Table
+    target: Table
+    target_words: str
+    forests: list[Forest]
+    samples: list[Sample]
+    decoding: list[Any]
+    facts: list[tuple[str, str]]
+    compared: Table
+
+
+def build(data: RunData) -> tuple[dict[str, Any], dict[str, str]]:
+    """Context for the template, and CSV files by name."""
+    training = read(data)
+    boards = [board(task) for task in training.tasks]
+    changed = [ablations(one) for one in boards]
+    sections = [_section(one, found, data) for one, found in zip(boards, changed, strict=True)]
+    suite = str(data.plan.get("suite") or "run")
+    csv = {
+        f"{suite}_{name}.csv": frame.to_csv(index=False)
+        for name, frame in frames(boards, [a for found in changed for a in found]).items()
+    }
+    notes = notices.gather(data) + training_notices.gather(boards)
+    context = {
+        "title": str(data.plan.get("title") or f"Results of the suite {suite}"),
+        "tasks": sections,
+        "measured": any(s.measured for s in sections),
+        "overall": overall(boards) if len(boards) > 1 else [],
+        "notes": notes,
+        "notes_line": notices.line(notes),
+        "failures": tables.failures(training),
+        "equal": _equal(data),
+        "symbols": SYMBOLS,
+        "csv_names": list(csv),
+    }
+    return context, csv
+
+
+def _equal(data: RunData) -> str:
+    """What competitors have in common: "equal parameters (about 800 k)"."""
+    match, target = str(data.plan.get("match") or ""), data.plan.get("target")
+    if not match:
+        return ""
+    return f"equal {match}" + (f" (about {count(float(target))})" if isinstance(target, int | float) and target else "")
+
+
+def _section(one: Board, found: list[Ablation], data: RunData) -> Section:
+    task = one.task
+    who = cast(one, data.architectures)
+    groups = [plots.learning(one, who), plots.by_length(one, who), plots.by_position(one, who), plots.costs(one, who)]
+    target, words = tables.targets(one, who)
+    return Section(
+        task=task,
+        measured=bool(one.ranked),
+        headline=headline(one, found),
+        board=tables.leaderboard(one, who),
+        scores=tables.all_scores(one, who),
+        groups=[g for g in groups if g.plots],
+        search=plots.search(one, who),
+        tries=tables.tries(one, who),
+        target=target,
+        target_words=words,
+        forests=[_forest(a, who, f"{task.id}-forest-{i}") for i, a in enumerate(found)],
+        samples=_samples(task, who),
+        decoding=plots.decoding(one, who),
+        facts=tables.facts(task),
+        compared=tables.compared(task, data),
+    )
+
+
+def _forest(one: Ablation, who: Cast, identity: str) -> Forest:
+    return Forest(f"Changes to {one.architecture}", plots.forest(one, who, identity),
+                  tables.effects(one, who, f"{identity}-table"))  # fmt: skip
+
+
+def _samples(task: TaskRun, who: Cast) -> list[Sample]:
+    """Of each competitor what the first seed that wrote anything wrote."""
+    made = []
+    for c in task.competitors:
+        record = next((r for r in task.ok(c.name).values() if r.extra.get("samples")), None)
+        for sample in (record.extra.get("samples") or ()) if record else ():
+            rate = sample.get("tokens_per_second")
+            parts = [str(sample.get("sampler") or "sampler not recorded"), f"seed {record.seed}" if record else "",
+                     f"{sample['tokens']} tokens" if sample.get("tokens") else "",
+                     f"{count(float(rate))} tokens/s" if rate else ""]  # fmt: skip
+            made.append(Sample(tables.who(who, c.name), str(sample.get("prompt") or ""), str(sample.get("text") or ""),
+                               ", ".join(p for p in parts if p)))  # fmt: skip
+    return made

@@ -1,0 +1,145 @@
+"""Learning curves over seeds, the way to a target score, and loss by position."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from reports.training.data import Name, TaskRun
+from results.schema import Record
+
+BINS = 24
+MOST_POINTS = 160  # more cannot be seen, and make the page heavy
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Mean over seeds with the smallest and largest; `x` holds step, tokens and seconds. `stop`: how it ended early."""
+
+    x: dict[str, np.ndarray]
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    seeds: int
+    stop: str = ""
+
+
+@dataclass(frozen=True)
+class Reached:
+    """Where a curve first reaches a target; None in every field of a seed that never does."""
+
+    step: float
+    tokens: float
+    seconds: float
+
+
+AXES = ("step", "tokens", "seconds")
+
+
+def columns(record: Record, part: str, quantity: str) -> dict[str, np.ndarray] | None:
+    """Step, tokens, seconds and one quantity of a trial's curve, where all are there and finite."""
+    raw: dict[str, Any] = (record.extra.get("curves") or {}).get(part) or {}
+    if not raw.get("step") or not raw.get(quantity):
+        return None
+    size = min(len(raw[k]) for k in ("step", quantity))
+    step = np.array(raw["step"][:size], dtype=float)
+    found = {"step": step}
+    for axis in ("tokens", "seconds"):
+        values = raw.get(axis) or []
+        found[axis] = np.array(values[:size] if len(values) >= size else [np.nan] * size, dtype=float)
+    found["value"] = np.array([np.nan if v is None else v for v in raw[quantity][:size]], dtype=float)
+    kept = np.isfinite(found["value"])
+    return {k: v[kept] for k, v in found.items()} if kept.any() else None
+
+
+def curve(task: TaskRun, name: Name, part: str, quantity: str) -> Curve | None:
+    """Mean over the seeds' final trials at the steps that all of them have. A trial that failed ends the curve."""
+    records = [r for _, r in sorted(task.finals.get(name, {}).items())]
+    found = [(r, c) for r in records if (c := columns(r, part, quantity)) is not None]
+    if not found:
+        return None
+    steps = found[0][1]["step"]
+    for _, one in found[1:]:
+        steps = np.intersect1d(steps, one["step"])
+    if not len(steps):
+        return None
+    picked = [{k: v[np.searchsorted(one["step"], steps)] for k, v in one.items()} for _, one in found]
+    values = np.stack([p["value"] for p in picked])
+    thin = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), MOST_POINTS)).round().astype(int))
+    stops = dict.fromkeys(r.status for r, _ in found if r.status != "ok")
+    return Curve(
+        {axis: np.mean([p[axis] for p in picked], axis=0)[thin] for axis in AXES},
+        values.mean(axis=0)[thin], values.min(axis=0)[thin], values.max(axis=0)[thin], len(found), ", ".join(stops),
+    )  # fmt: skip
+
+
+def reach(record: Record, quantity: str, target: float, better: str) -> Reached | None:
+    """Where the tuning curve of one trial first reaches a target, on a straight line between two looks."""
+    found = columns(record, "tune", quantity)
+    if found is None:
+        return None
+    value = found["value"]
+    there = value >= target if better == "higher" else value <= target
+    if not there.any():
+        return None
+    i = int(np.argmax(there))
+    if i == 0 or value[i] == value[i - 1]:
+        return Reached(*(float(found[axis][i]) for axis in AXES))
+    share = (target - value[i - 1]) / (value[i] - value[i - 1])
+    return Reached(*(float(found[axis][i - 1] + share * (found[axis][i] - found[axis][i - 1])) for axis in AXES))
+
+
+def best_looks(task: TaskRun, name: Name) -> list[float]:
+    """The best score on the tuning split of each final trial that ended well."""
+    found = [columns(r, "tune", task.primary.name) for r in task.ok(name).values()]
+    return [task.primary.best(one["value"].tolist()) for one in found if one is not None]
+
+
+def target(task: TaskRun) -> tuple[float, str] | None:
+    """The score to reach and where it comes from: the recipe, or the best that every finished trial came to."""
+    named = (task.raw.get("recipe") or {}).get("target")
+    if isinstance(named, int | float):
+        return float(named), "named by the recipe"
+    best = [v for c in task.competitors for v in best_looks(task, c.name)]
+    return (task.primary.worst(best), "the best score that every finished trial came to") if best else None
+
+
+def positions(task: TaskRun, name: Name) -> Curve | None:
+    """Mean loss by position in the context (counted from 1) over the seeds that have it; beyond 64, in growing bins."""
+    rows = []
+    for record in task.ok(name).values():
+        by_split = record.extra.get("positions") or {}
+        raw = by_split.get(task.test_split) or {}
+        loss = np.array([np.nan if v is None else v for v in raw.get("loss") or ()], dtype=float)
+        count = np.array(raw.get("count") or np.ones(len(loss)), dtype=float)
+        if len(loss) and len(count) == len(loss):
+            rows.append(np.stack([np.where(count > 0, loss, np.nan), count]))
+    if not rows:
+        return None
+    size = min(r.shape[1] for r in rows)
+    edges = bin_edges(size)
+    spots, values = [], []
+    for start, end in itertools.pairwise(edges):
+        means = [_weighted(r[0, start - 1 : end - 1], r[1, start - 1 : end - 1]) for r in rows]
+        if np.isfinite(means).all():
+            spots.append(float(np.sqrt(start * (end - 1))))
+            values.append(means)
+    if not values:
+        return None
+    grid = np.array(values)
+    return Curve({"position": np.array(spots)}, grid.mean(axis=1), grid.min(axis=1), grid.max(axis=1), len(rows))
+
+
+def bin_edges(size: int) -> list[int]:
+    """First positions of the bins of 1..size, and size + 1; a bin a position up to 64, growing ones beyond."""
+    if size <= 64:
+        return list(range(1, size + 2))
+    return sorted({int(v) for v in np.geomspace(1, size + 1, BINS + 1).round()})
+
+
+def _weighted(values: np.ndarray, weights: np.ndarray) -> float:
+    kept = np.isfinite(values) & (weights > 0)
+    return float(np.average(values[kept], weights=weights[kept])) if kept.any() else float("nan")

@@ -1,0 +1,201 @@
+"""The loop: seeds, resuming to the bit, NaN, budgets, what is kept."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bench.contract import Outcome
+from bench.execute.failures import NotFinite
+from bench.training import checkpoint
+from bench.training.loop import Training, primary_score
+from tests.training.toys import Clock, Ragged, model, recipe
+
+
+class Killed(BaseException):
+    """What a SIGKILL would be, if it could be caught."""
+
+
+def trained(
+    name: str = "attention", seed: int = 0, folder: Path | None = None, kill_at: int = 0, **changes: Any
+) -> Any:
+    """Train; with `kill_at`, end without warning at that stretch. Checkpoints at every stretch."""
+    calls = itertools.count(1)
+
+    def before() -> None:
+        if next(calls) == kill_at:
+            raise Killed
+
+    dropout = changes.get("dropout", 0.0)
+    made = recipe(checkpoint_seconds=1e-9, **changes)
+    net = model(name, seed, **({"dropout": dropout} if dropout else {}))
+    training = Training(net, Ragged(), made, Clock(before), seed=seed, folder=folder)
+    with contextlib.suppress(Killed):
+        training.run()
+    return training
+
+
+@pytest.mark.parametrize("name", ["attention", "lstm", "tcn"])
+@pytest.mark.parametrize("kill_at", [2, 4, 5])
+def test_resuming_is_exact_to_the_bit(tmp_path: Path, name: str, kill_at: int) -> None:
+    options: dict[str, Any] = {"dropout": 0.1, "accumulate": 2}
+    straight = trained(name, **options)
+    killed = trained(name, folder=tmp_path, kill_at=kill_at, **options)
+    assert killed.state.step < 40
+    torch.manual_seed(12345)  # whatever the new process's own state
+    resumed = trained(name, folder=tmp_path, **options)
+    assert resumed.state.resumed_at and resumed.state.resumed_at[0] > 0
+    assert resumed.state.step == straight.state.step == 40
+    assert checkpoint.digest(resumed.model.state_dict()) == checkpoint.digest(straight.model.state_dict())
+    assert resumed.state.curves == straight.state.curves
+    assert resumed.state.best_step == straight.state.best_step
+    resumed.take_best()
+    straight.take_best()
+    assert checkpoint.digest(resumed.model.state_dict()) == checkpoint.digest(straight.model.state_dict())
+
+
+def test_one_seed_one_result_and_another_seed_another() -> None:
+    first, same, other = (checkpoint.digest(trained(seed=s, dropout=0.1).model.state_dict()) for s in (0, 0, 1))
+    assert first == same != other
+
+
+def test_data_order_is_the_same_for_all_architectures() -> None:
+    seen: list[list[torch.Tensor]] = []
+    for name in ("attention", "lstm"):
+        task, batches = Ragged(), []
+        plain = task.train_batch
+        task.train_batch = lambda i, b, s, p=plain, to=batches: (to.append(p(i, b, s)), to[-1])[1]  # type: ignore
+        Training(model(name), task, recipe(steps=5), Clock(), seed=3).run()
+        seen.append([b.inputs for b in batches])
+    assert all(torch.equal(a, b) for a, b in zip(*seen, strict=True))
+
+
+def test_it_learns() -> None:
+    training = trained(steps=150, lr=1e-2, batch=16)
+    assert training.state.curves["tune"]["loss"][-1] < 0.5 < training.state.curves["tune"]["loss"][0]
+
+
+@pytest.mark.parametrize(("where", "words"), [("loss", "loss is not a number at step 23"), ("norm", "gradient is not")])
+def test_a_planted_nan_stops_with_the_step(where: str, words: str) -> None:
+    net = model()
+    training = Training(net, Ragged(), recipe(), Clock())
+    plain = training._one_step
+
+    def poisoned() -> None:
+        if training.state.step == 23:
+            if where == "loss":
+                with torch.no_grad():
+                    next(net.parameters()).fill_(torch.nan)
+            else:
+                next(net.parameters()).register_hook(lambda grad: grad * torch.inf)
+        plain()
+
+    training._one_step = poisoned  # type: ignore[method-assign]
+    points: list[str] = []
+    training.on_point = lambda curve, columns: points.append(curve)
+    with pytest.raises(NotFinite, match=words):
+        training.run()
+    assert points == ["train", "tune"]  # what came before, at step 15, was told
+
+
+def test_patience_and_keep() -> None:
+    scores = iter([3.0, 1.0, 2.0, 2.5, 0.1])
+
+    class Planted(Ragged):
+        def scores(self, split: str, outcome: Any) -> Any:
+            (loss, *rest) = super().scores(split, outcome)
+            return (type(loss)("loss", next(scores), "nats", "lower"), *rest)
+
+    training = Training(model(), Planted(), recipe(steps=100, evaluate_every=10, patience=2), Clock())
+    weights: list[str] = []
+    training.on_point = lambda curve, columns: weights.append(checkpoint.digest(training.model.state_dict()))
+    training.run()
+    assert (training.stopped_by, training.state.step, training.state.best_step) == ("patience", 40, 20)
+    training.take_best()
+    assert checkpoint.digest(training.model.state_dict()) == weights[2]  # two curves a look: the second look's
+
+
+def test_seconds_end_training() -> None:
+    """A stretch takes one planted second."""
+    training = trained(steps=None, seconds=3.0)
+    assert training.stopped_by == "seconds"
+    assert training.state.seconds == 3.0
+    assert training.state.step == 15  # stretches of 1, 9 and, up to the look at 15, 5 steps
+
+
+def test_target_time() -> None:
+    training = trained(steps=150, lr=1e-2, batch=16, target=1.0)
+    tune = training.state.curves["tune"]
+    at = next(i for i, loss in enumerate(tune["loss"]) if loss <= 1.0)
+    assert training.state.target_seconds == tune["seconds"][at]
+    assert trained(steps=15, target=0.0).state.target_seconds is None
+
+
+def test_weight_decay_spares_biases_and_norms() -> None:
+    training = trained(steps=1)
+    decayed, spared = training.optimizer.param_groups
+    assert {p.dim() for p in decayed["params"]} == {2}
+    assert {p.dim() for p in spared["params"]} == {1}
+    assert spared["weight_decay"] == 0 < decayed["weight_decay"]
+
+
+def test_a_full_disk_costs_the_checkpoint_and_not_the_training(tmp_path: Path) -> None:
+    notes: list[str] = []
+    folder = tmp_path / "file"
+    folder.write_text("a file where a folder should be")
+    training = Training(
+        model(), Ragged(), recipe(checkpoint_seconds=1e-9), Clock(), folder=folder, on_note=notes.append
+    )
+    training.run()
+    assert training.stopped_by == "steps"
+    assert notes and "no checkpoint" in notes[0]
+
+
+def test_a_damaged_checkpoint_is_no_checkpoint(tmp_path: Path) -> None:
+    trained(folder=tmp_path, kill_at=4)
+    path = tmp_path / "state.pt"
+    path.write_bytes(path.read_bytes()[:100])
+    assert checkpoint.load(path) is None
+    again = trained(folder=tmp_path)
+    assert again.state.resumed_at == []
+    assert checkpoint.digest(again.model.state_dict()) == checkpoint.digest(trained().model.state_dict())
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_a_checkpoint_runs_nothing(tmp_path: Path) -> None:
+    """A pickle that would run code is refused, not run."""
+    import pickle
+
+    class Evil:
+        def __reduce__(self) -> Any:
+            return Path.touch, (tmp_path / "ran",)
+
+    (tmp_path / "state.pt").write_bytes(pickle.dumps(Evil()))
+    assert checkpoint.load(tmp_path / "state.pt") is None
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_task_without_its_primary_metric() -> None:
+    with pytest.raises(ValueError, match="primary metric"):
+        primary_score(Ragged().scores("tune", Outcome(count=1)), "bleu")
+
+
+def test_test_data_do_not_touch_training() -> None:
+    """With every label of the test split wrong, everything but the test itself is the same to the bit."""
+    results = []
+    for wrong in (False, True):
+        net, task = model(), Ragged(wrong_tests=wrong)
+        training = Training(net, task, recipe(), Clock())
+        training.run()
+        state = {k: v for k, v in asdict(training.state).items() if k != "eval_seconds"}
+        results.append((checkpoint.digest(net.state_dict()), state, training.outcome("test").mean_loss))
+    (weights, state, loss), (other_weights, other_state, other_loss) = results
+    assert weights == other_weights
+    assert state == other_state
+    assert loss != other_loss

@@ -1,0 +1,100 @@
+"""Padding and batching: every prediction counts once and alike, whatever batch it came in."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import nullcontext
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from bench.contract import Batch, TaskShape
+from bench.frontends import pool
+from bench.training.evaluate import evaluate
+from bench.training.loop import Training
+from bench.training.losses import loss_sum, predictions
+from tests.training.toys import Clock, Ragged, model, recipe
+
+NAMES = ("attention", "windowed", "lstm", "conv1d")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_batch_is_the_token_weighted_mean_of_its_sequences_alone(name: str) -> None:
+    task, net = Ragged(), model(name).double()
+    rows = task.sequences("train", 6)
+    whole = task.batch(rows)
+    alone = [task.batch([row]) for row in rows]
+    assert len({predictions(one) for one in alone}) > 2  # lengths differ, or the test would show nothing
+
+    def mean(batch: Batch) -> torch.Tensor:
+        return loss_sum(net(batch.inputs, batch.keep_BT), batch.targets, task.shape) / predictions(batch)
+
+    weighted = sum(mean(one) * predictions(one) for one in alone) / sum(map(predictions, alone))
+    assert torch.allclose(mean(whole), weighted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 10, 64])
+def test_evaluation_does_not_depend_on_the_batch_size(size: int) -> None:
+    """Ten examples: with batches of 3 and 4 the last one is partial, and counts."""
+    task, net = Ragged(10), model().double()
+    outcome = evaluate(net, task, "test", size, "cpu", nullcontext)
+    rows = task.sequences("test", 10)
+    exact = 0.0
+    with torch.no_grad():
+        for ids in rows:
+            exact += float(F.cross_entropy(net(ids[None])[0, 1:], ids[:-1], reduction="sum"))
+    assert outcome.count == sum(len(ids) - 1 for ids in rows)
+    assert outcome.sequences == 10
+    assert outcome.loss == pytest.approx(exact, rel=1e-6)
+    assert sum(outcome.loss_T) == pytest.approx(outcome.loss)
+    assert sum(outcome.count_T) == outcome.count
+
+
+def test_accumulation_is_one_large_batch() -> None:
+    """Four passes of 4 ragged sequences: the same gradient as one pass of 16, not a mean of four means."""
+    task = Ragged()
+    nets = [model().double(), model().double()]
+    made = [recipe(batch=4, accumulate=4, steps=3), recipe(batch=16, steps=3)]
+    for net, one in zip(nets, made, strict=True):
+        Training(net, task, one, Clock()).run()
+    for (name, a), b in zip(nets[0].named_parameters(), nets[1].parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-7), name
+
+
+def test_perfect_and_correct_are_counted() -> None:
+    class Oracle(torch.nn.Module):
+        def forward(self, ids: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+            late = F.one_hot(torch.cat([ids[:, :1], ids[:, :-1]], 1), 7).float()
+            late[0, -1] = 0  # one mistake a batch, where the longest row comes first
+            return late * 100
+
+    task = Ragged(4)
+    task.sequences = lambda split, count, start=0: [torch.tensor([1, 2, 3, 4])] * count  # type: ignore[method-assign]
+    outcome = evaluate(Oracle(), task, "test", 2, "cpu", nullcontext)
+    assert (outcome.count, outcome.correct, outcome.sequences, outcome.perfect) == (12, 10, 4, 2)
+
+
+def test_squared_error() -> None:
+    shape = TaskShape(length=3, longest=3, outputs=1, output="sequence", features=2, loss="squared_error")
+    outputs, targets = torch.tensor([[1.0], [2.0]]), torch.tensor([0.0, 4.0])
+    assert float(loss_sum(outputs, targets, shape)) == 5.0
+    assert predictions(Batch(torch.zeros(2, 3, 2), targets)) == 2
+
+
+@pytest.mark.parametrize("pooling", ["first", "last", "mean", "max"])
+def test_pooling_sees_real_tokens_only(pooling: str) -> None:
+    y_BTD = torch.randn(3, 5, 4)
+    keep_BT = torch.arange(5)[None] < torch.tensor([5, 2, 1])[:, None]
+    garbage = y_BTD.masked_fill(~keep_BT[..., None], 1e9)
+    pooled = pool(garbage, keep_BT, pooling)  # type: ignore[arg-type]
+    for row, real in enumerate((5, 2, 1)):
+        alone = pool(y_BTD[row : row + 1, :real], None, pooling)  # type: ignore[arg-type]
+        assert torch.allclose(pooled[row], alone[0])
+
+
+def test_models_of_one_width_begin_with_the_same_embedding() -> None:
+    a, b = model("lstm", seed=3), model("attention", seed=3)
+    assert torch.equal(a.front.weight, b.front.weight)
+    assert a.head.linear.weight is a.front.weight
+    assert not torch.equal(a.front.weight, copy.deepcopy(model("lstm", seed=4)).front.weight)
