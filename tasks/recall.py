@@ -6,6 +6,7 @@ Legend: B batch, T tokens, P pairs, N things to choose from.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ class MQARConfig(GeneratedConfig):
         pairs: keys, each with a value, and each asked for once. Longer tests have as many.
         vocabulary: the lower half are keys, the upper half values.
         alpha: a gap of i places has probability proportional to i ** (alpha - 1); 1 is uniform, 0.01 the paper's code.
+        fillers: what stands between: random ids, or one id of its own (the code's `random_non_queries=False`). With a
+            small vocabulary random ids show keys with wrong neighbours by chance.
     """
 
     test_lengths: tuple[int, ...] = (128, 256)
@@ -30,6 +33,7 @@ class MQARConfig(GeneratedConfig):
     pairs: int = 8
     vocabulary: int = 256
     alpha: float = 0.01
+    fillers: Literal["random", "blank"] = "random"
 
 
 class MQAR(Generated):
@@ -54,7 +58,9 @@ class MQAR(Generated):
             *chance(half, "values"),
             Reference("a value of the sequence, any", "accuracy", 1 / config.pairs, "chance", shown),
         )
-        shape = TaskShape(config.length, config.length, config.vocabulary, output="token", vocabulary=config.vocabulary)
+        self.blank = config.fillers == "blank"
+        ids = config.vocabulary + self.blank
+        shape = TaskShape(config.length, config.length, ids, output="token", vocabulary=ids, tied=True)
         super().__init__("mqar", config, shape, references, {"pairs": config.pairs})
 
     def draw(self, examples: int, length: int, generator: torch.Generator, training: bool) -> Batch:
@@ -64,6 +70,8 @@ class MQAR(Generated):
         values_BP = distinct(examples, self.pairs, torch.ones(self.values), generator) + self.values
         places_BP = shown + 2 * distinct(examples, self.pairs, gap_N ** (self.alpha - 1), generator)
         inputs_BT = torch.randint(2 * self.values, (examples, length), generator=generator)
+        if self.blank:
+            inputs_BT.fill_(2 * self.values)
         inputs_BT[:, 0:shown:2] = keys_BP
         inputs_BT[:, 1:shown:2] = values_BP
         inputs_BT.scatter_(1, places_BP, keys_BP)

@@ -85,7 +85,7 @@ def describe_failure(error: BaseException) -> tuple[str, str, str]:
     from bench.registry import RegistryError
 
     trace = "".join(traceback.format_exception(error))
-    first_line = next(iter(str(error).strip().splitlines()), "")[:300]
+    first_line = next(iter(str(error).strip().splitlines()), "")[:600]
     if isinstance(error, OverTime):
         return "timeout", first_line, trace
     if is_out_of_memory(error):

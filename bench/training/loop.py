@@ -74,7 +74,7 @@ class Training:
 
     Args:
         folder: where states are kept while training; None to keep none.
-        on_point: called with (curve, its columns so far) whenever a learning curve grows.
+        on_curve: called with (curve, its columns) when training ends, however it ends.
         on_progress: called with (steps done, steps in all or 0, words).
         on_note: called with one sentence on what did not go as planned.
     """
@@ -90,14 +90,14 @@ class Training:
         seed: int = 0,
         folder: Path | None = None,
         meter: Meter | None = None,
-        on_point: Callable[[str, dict[str, list[float]]], None] = unheard,
+        on_curve: Callable[[str, dict[str, list[float]]], None] = unheard,
         on_progress: Callable[[int, int, str], None] = unheard,
         on_note: Callable[[str], None] = unheard,
     ) -> None:
         self.model, self.task, self.recipe, self.clock, self.device = model, task, recipe, clock, device
         self.dtype, self.seed, self.meter = getattr(torch, dtype), seed, meter
         self.path = folder / "state.pt" if folder is not None else None
-        self.on_point, self.on_progress, self.on_note = on_point, on_progress, on_note
+        self.on_curve, self.on_progress, self.on_note = on_curve, on_progress, on_note
         self.optimizer = make_optimizer(model, recipe)
         self.last_step = recipe.last_step(task.shape.length)
         self.state = State()
@@ -117,18 +117,23 @@ class Training:
     def run(self) -> State:
         """Train to the end of the budget, or until the tuning split says stop.
 
-        Raises NotFinite with the step where loss or gradient stopped being numbers. What `on_point` was told stands.
+        Raises NotFinite with the step where loss or gradient stopped being numbers.
         """
         self._resume()
-        while not self.stopped_by:
-            stop = self._next_stop()
-            energy = self.meter.joules() if self.meter else 0.0
-            while self.state.step < stop and not self._out_of_time():
-                self._stretch(min(STRETCH, stop - self.state.step))
-            self.state.joules += self.meter.joules() - energy if self.meter else 0.0
-            self._look()
-            self._judge()
-            self._save_state()
+        try:
+            while not self.stopped_by:
+                stop = self._next_stop()
+                energy = self.meter.joules() if self.meter else 0.0
+                while self.state.step < stop and not self._out_of_time():
+                    self._stretch(min(STRETCH, stop - self.state.step))
+                self.state.joules += self.meter.joules() - energy if self.meter else 0.0
+                self._look()
+                self._judge()
+                self._save_state()
+        finally:  # of a training that fails, what came before is told as well
+            for curve, columns in self.state.curves.items():
+                if columns:
+                    self.on_curve(curve, columns)
         return self.state
 
     def outcome(self, split: str) -> Outcome:
@@ -219,8 +224,6 @@ class Training:
         scores = self.task.scores("tune", self.outcome("tune"))
         self.state.eval_seconds += time.perf_counter() - start
         self.state.point("tune", {score.metric: score.value for score in scores})
-        for curve, columns in self.state.curves.items():
-            self.on_point(curve, columns)
         primary = primary_score(scores, self.task.primary)
         if self.state.best_score is None or better(primary, self.state.best_score):
             self.state.best_score, self.state.best_step, self.state.waited = primary.value, self.state.step, 0

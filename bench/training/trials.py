@@ -99,7 +99,7 @@ def train(trial: Trial, session: Session, places: Places, run_folder: Path | Non
     meter = open_meter(trial.device)
     training = Training(
         model, work, recipe, session.device, trial.device, trial.dtype, trial.seed, folder, meter,
-        on_point=lambda curve, columns: session.extra(f"curves.{curve}", thinned(columns)),
+        on_curve=lambda curve, columns: session.extra(f"curves.{curve}", thinned(columns)),
         on_progress=lambda step, steps, words: session.send("progress", step, steps, words),
         on_note=lambda note: session.send("note", "checkpoint", note),
     )  # fmt: skip

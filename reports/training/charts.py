@@ -28,10 +28,12 @@ from reports.canvas import (
     trim,
 )  # fmt: skip
 from reports.style import MUTED, TEXT, Look
-from reports.words import short, signed
+from reports.words import names, short, signed
 
 _REACH = 0.75  # a reference further off than this share of the data's span is told in words, not drawn
 _DECADE = 10.0
+_FIRST_PART, _MOST = 0.15, 0.5  # of the way, and of the axis
+_START = "The beginning of the curves lies outside the plot."
 
 
 @dataclass(frozen=True)
@@ -94,19 +96,25 @@ def curve_chart(
     rules: list[Rule] | None = None,
     upright: Rule | None = None,
     bars: bool = False,
+    focus: bool = False,
 ) -> Plot:
-    """Curves named at their right ends. `bars`: intervals as bars at each point, else as bands."""
+    """Curves named at their right ends. `bars`: intervals as bars at each point, else as bands. `focus`: where the
+    beginning of the curves would squeeze all that follows, it may leave the plot.
+    """
     labels = [short(line.name, LONGEST_LABEL) + (f" ✕ {line.stop}" if line.stop else "") for line in lines]
     margin = min(170.0, 20 + 4.6 * max(len(label) for label in labels))
-    shown, hidden = _in_view(lines, y.log, rules or [])
-    caption = f"{caption} {_out_of_view(hidden, y)}".strip()
+    values, cropped = _values(lines), False
+    if focus:
+        values, cropped = _without_the_start(lines, y.log)
+    shown, hidden = _in_view(values, y.log, rules or [])
+    caption = " ".join(filter(None, [caption.strip(), _START if cropped else "", _out_of_view(hidden, y)]))
     alt = _describe(title, lines, x, y, shown)
     with drawing():
         figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72))
         axes = new_axes(figure, LEFT, margin)
         for line in lines:
             _curve(axes, line, bars)
-        _limit(axes, lines, x, y, shown, upright)
+        _limit(axes, lines, values, x, y, shown, upright)
         _ruler(axes.xaxis, x)
         _ruler(axes.yaxis, y)
         axes.set_xlabel(x.label)
@@ -123,9 +131,25 @@ def curve_chart(
     return Plot(identity, title, svg, alt, caption)
 
 
-def _in_view(lines: list[Line], log: bool, rules: list[Rule]) -> tuple[list[Rule], list[Rule]]:
+def _without_the_start(lines: list[Line], log: bool) -> tuple[np.ndarray, bool]:
+    """Values of all curves; without those of the first part of each where these take up most of the axis."""
+    everything = _values(lines)
+    late = []
+    for line in lines:
+        kept = line.x >= line.x[0] + _FIRST_PART * (line.x[-1] - line.x[0])
+        parts = [v[kept] for v in (line.y, line.low, line.high) if v is not None]
+        late.append(np.concatenate(parts))
+    rest = np.concatenate(late)
+    rest = rest[np.isfinite(rest)]
+
+    def span(values: np.ndarray) -> float:
+        return float(np.ptp(np.log(values) if log else values))
+
+    return (rest, True) if len(rest) > 1 and 0 < span(rest) < _MOST * span(everything) else (everything, False)
+
+
+def _in_view(values: np.ndarray, log: bool, rules: list[Rule]) -> tuple[list[Rule], list[Rule]]:
     """References near enough to draw, and those that would squeeze the curves."""
-    values = _values(lines)
     low, high = float(values.min()), float(values.max())
     if log:
         near = [r for r in rules if r.value > 0 and low / _DECADE <= r.value <= high * _DECADE]
@@ -159,12 +183,13 @@ def _curve(axes: Axes, line: Line, bars: bool) -> None:
         axes.plot(line.x[-1:], line.y[-1:], color=color, marker="x", ms=8.5, mew=2, ls="")
 
 
-def _limit(axes: Axes, lines: list[Line], x: Axis, y: Axis, rules: list[Rule], upright: Rule | None) -> None:
+def _limit(axes: Axes, lines: list[Line], values: np.ndarray, x: Axis, y: Axis, rules: list[Rule],
+           upright: Rule | None) -> None:  # fmt: skip
     across = np.concatenate([line.x for line in lines])
     if upright is not None:
         across = np.append(across, upright.value)
     axes.set_xlim(*_range(across[np.isfinite(across)], x.log, 0.03))
-    axes.set_ylim(*_range(np.append(_values(lines), [r.value for r in rules]), y.log, 0.07))
+    axes.set_ylim(*_range(np.append(values, [r.value for r in rules]), y.log, 0.07))
     axes.set_xscale("log" if x.log else "linear")
     axes.set_yscale("log" if y.log else "linear")
 
@@ -256,10 +281,12 @@ def cost_chart(identity: str, title: str, spots: list[Spot], x: Axis, y: Axis, c
                 axes.vlines(s.x, s.low, s.high, color=s.look.color, lw=1.6, alpha=0.5)
             axes.plot([s.x], [s.y], color=s.look.color, marker=s.look.marker, ls="", ms=6.5 if s.front else 5.5,
                       mfc=s.look.color if s.front else "none", mew=1.2)  # fmt: skip
-        _name_spots(axes, spots, front)
+        unnamed = _name_spots(axes, spots, front)
         axes.annotate("▲ better" if better == "higher" else "▼ better", (0.0, 1.0), xycoords="axes fraction",
                       xytext=(4, -2), textcoords="offset points", va="top", fontsize=7.5, color=MUTED)  # fmt: skip
         svg = to_svg(figure, identity, alt)
+    if unnamed:
+        caption = f"{caption.strip()} No room for the names of {names(unnamed)}."
     return Plot(identity, title, svg, alt, caption)
 
 
@@ -271,14 +298,22 @@ _PLACES += [
 ]
 
 
-def _name_spots(axes: Axes, spots: list[Spot], front: list[Spot]) -> None:
-    """Names beside points, each at the first place where it covers no point, no name, and neither front nor edge."""
+def _name_spots(axes: Axes, spots: list[Spot], front: list[Spot]) -> list[str]:
+    """Names beside points, each at the first place where it covers no point, no name, and neither front nor edge.
+
+    Returns those for which there was no such place.
+    """
+    unnamed: list[str] = []
     box = axes.get_position()
     width, height = WIDTH * box.width, HEIGHT * box.height
     to_axes = axes.transAxes.inverted()
     at = [to_axes.transform(axes.transData.transform((s.x, s.y))) * (width, height) for s in spots]
     taken = [(px - 4.5, py - 4.5, px + 4.5, py + 4.5) for px, py in at]
     taken.append((0.0, height - 13.0, 44.0, height))  # "better"
+    for s, (px, _) in zip(spots, at, strict=True):
+        if np.isfinite(s.low):
+            ends = [float(to_axes.transform(axes.transData.transform((s.x, v)))[1]) * height for v in (s.low, s.high)]
+            taken.append((px - 1.5, ends[0], px + 1.5, ends[1]))
     corner = dict(zip(map(id, spots), at, strict=True))
     for a, b in itertools.pairwise(corner[id(s)] for s in front):  # the front: along, then up or down
         taken.append((a[0] + 5, a[1] - 1, b[0], a[1] + 1))
@@ -289,11 +324,11 @@ def _name_spots(axes: Axes, spots: list[Spot], front: list[Spot]) -> None:
         for dx, dy, side in _PLACES:
             left = px + dx - (0 if side == "left" else long if side == "right" else long / 2)
             asked = (left, py + dy - tall / 2, left + long, py + dy + tall / 2)
-            if asked[0] >= 0 and asked[2] <= width + 12 and asked[1] >= -1 and asked[3] <= height + 8 and not any(
-                asked[0] < b[2] and b[0] < asked[2] and asked[1] < b[3] and b[1] < asked[3] for b in taken
-            ):  # fmt: skip
+            inside = asked[0] >= 0 and asked[2] <= width + 12 and asked[1] >= -1 and asked[3] <= height + 8
+            if inside and not any(_overlap(asked, other) for other in taken):
                 break
-        else:  # nowhere left: the alternative text and the table still name it
+        else:
+            unnamed.append(short(s.name))
             continue
         taken.append(asked)
         if abs(dy) > 10:
@@ -301,6 +336,7 @@ def _name_spots(axes: Axes, spots: list[Spot], front: list[Spot]) -> None:
                       transform=axes.transAxes)  # fmt: skip
         axes.text((px + dx) / width, (py + dy) / height, text, transform=axes.transAxes, color=s.look.color, ha=side,
                   va="center", fontsize=8)  # fmt: skip
+    return unnamed
 
 
 def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
@@ -311,8 +347,8 @@ def difference_chart(identity: str, title: str, rows: list[Row], label: str, bet
     """Differences to a baseline, a variant a row, a line at zero, and the better side named on the axis."""
     pitch = 17.0
     height = 58 + pitch * len(rows)
-    names = [short(r.name, 24) for r in rows]
-    left = 14 + 4.7 * max(len(n) for n in names)
+    labels = [short(r.name, 24) for r in rows]
+    left = 14 + 4.7 * max(len(text) for text in labels)
     right = 14 + 4.4 * max(len(r.note) for r in rows)
     sides = ("← worse", "better →") if better == "higher" else ("← better", "worse →")
     alt = f"Interval chart: {title}; {label}, {sides[0]} {sides[1]}. " + "; ".join(
@@ -335,7 +371,7 @@ def difference_chart(identity: str, title: str, rows: list[Row], label: str, bet
                 axes.plot([r.value], [y], color=r.look.color, marker=r.look.marker, ms=5, mew=1,
                           mfc=r.look.color if np.isfinite(r.low) else "none", ls="")  # fmt: skip
             axes.text(1.02, y, r.note, transform=axes.get_yaxis_transform(), va="center", fontsize=8, color=TEXT)
-        axes.set_yticks(range(len(rows)), names)
+        axes.set_yticks(range(len(rows)), labels)
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: signed(v)))

@@ -29,7 +29,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Reached:
-    """Where a curve first reaches a target; None in every field of a seed that never does."""
+    """Where a curve first reaches a target; seconds are NaN where the curve has none."""
 
     step: float
     tokens: float

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from reports.data import Architecture, RunData
+from reports.data import RunData
 from results.schema import Record
 
 Name = tuple[str, str]
@@ -133,6 +133,10 @@ class TaskRun:
     @property
     def length(self) -> int:
         return int(self.raw.get("length") or 0)
+
+    def planned(self, name: Name) -> int:
+        """How many final trials must end well for a mean: those of the plan, or those that ran if they are more."""
+        return max(self.seeds, len(self.finals.get(name, {})))
 
     def ok(self, name: Name) -> dict[int, Record]:
         """Final trials that ended well, by seed."""
@@ -282,9 +286,3 @@ def _choice(given: dict[str, Any] | None, tunes: list[Record], primary: Metric) 
         ),
         given.get("chosen"),
     )  # fmt: skip
-
-
-def architectures_of(task: TaskRun, run: RunData) -> list[Architecture]:
-    """The architectures that take part in a task, in the order of the registry."""
-    there = {c.name[0] for c in task.competitors}
-    return [a for a in run.architectures if a.name in there]

@@ -52,12 +52,12 @@ def _scores(task: TaskRun) -> list[dict[str, Any]]:
             for metric in task.metrics(split):
                 values = task.scores(c.name, split, metric.name)
                 if values:
-                    whole = len(values) >= task.seeds  # a mean of survivors is no mean
+                    whole = len(values) >= task.planned(c.name)  # a mean of survivors is no mean
                     m = mean(list(values.values()))
                     rows.append({
                         **_who(task, c.name), "split": split, "metric": metric.name, "unit": metric.unit,
                         "better": metric.better, "mean": m.value if whole else np.nan, "low": m.low if whole else np.nan,
-                        "high": m.high if whole else np.nan, "n": len(values), "planned": task.seeds,
+                        "high": m.high if whole else np.nan, "n": len(values), "planned": task.planned(c.name),
                         "seeds": _join(values), "values": _join(values.values()),
                     })  # fmt: skip
     return rows

@@ -41,7 +41,7 @@ def winner(board: Board) -> tuple[str, str, str] | None:
         return short(lead.label), f"alone with a score on {short(task.name)}", f"{what} {interval}"
     if len(first) == 1:
         return short(lead.label), f"best on {short(task.name)}", f"{what} {interval}"
-    detail = f"{short(lead.label)} has the best mean, {what} {interval}; these seeds do not tell the others from it"
+    detail = f"{short(lead.label)} has the best mean, {what} {interval}; none is shown to be better than any of these"
     return _who(first), f"tied for best on {short(task.name)}", detail
 
 
@@ -74,7 +74,7 @@ def times_to_target(task: TaskRun, goal: float) -> dict[Name, float]:
     for c in task.competitors:
         trials = task.ok(c.name)
         spots = [reach(r, task.primary.name, goal, task.primary.better) for r in trials.values()]
-        if spots and len(spots) >= task.seeds and all(spot is not None for spot in spots):
+        if spots and len(spots) >= task.planned(c.name) and all(spot is not None for spot in spots):
             found[c.name] = sum(spot.seconds for spot in spots if spot is not None) / len(spots)
     return {name: value for name, value in found.items() if value == value}
 

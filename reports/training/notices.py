@@ -14,7 +14,7 @@ def gather(boards: list[Board]) -> list[Warn]:
     found = []
     for board in boards:
         task = board.task
-        found += [*_seeds(task), *_edges(task)]
+        found += [*_seeds(task), *_edges(task), *_stopped(task)]
         absent = [s.label for s in board.standings if s.mean is None]
         if absent:
             found.append(Warn(f"unranked on {short(task.name)}", f"On {task.name} {integer(len(absent))} of "
@@ -34,6 +34,17 @@ def _seeds(task: TaskRun) -> list[Warn]:
             f"{task.name} ran with {task.seeds} of at least 3 seeds: intervals are wide and most ranks tie.",
         )
     ]
+
+
+def _stopped(task: TaskRun) -> list[Warn]:
+    """Trials that time or patience ended have not had the same number of steps as the others."""
+    by_reason: dict[str, list[str]] = {}
+    for c in task.competitors:
+        for why in dict.fromkeys(str(r.extra.get("stopped_by") or "") for r in task.ok(c.name).values()):
+            if why in ("seconds", "patience"):
+                by_reason.setdefault(why, []).append(short(c.label))
+    return [Warn("unequal steps", f"On {task.name} training was ended by {why}, not by a number of steps, for {names(who)}: "
+                 "competitors have seen different amounts of data.") for why, who in by_reason.items()]  # fmt: skip
 
 
 def _edges(task: TaskRun) -> list[Warn]:

@@ -82,6 +82,10 @@ def learning(board: Board, cast: Cast) -> Group:
     whose = ("Each line is the mean over the seeds' final trials, its band the smallest and largest seed; "
              "✕ marks where a seed failed.")  # fmt: skip
     scores = _curves(task, cast, "tune", task.primary.name)
+    fewer = [
+        f"{short(label(n))} ({c.seeds} of {task.planned(n)})" for n, c in scores.items() if c.seeds < task.planned(n)
+    ]
+    whose += f" Fewer seeds than planned: {names(fewer)}." if fewer else ""
     for axis in AXES:
         lines = _lines(cast, scores, axis)
         if lines:
@@ -92,7 +96,7 @@ def learning(board: Board, cast: Cast) -> Group:
                                      _rules(task, "tune", task.primary.name)))  # fmt: skip
     lines = _lines(cast, _curves(task, cast, "train", "loss"), "step")
     if lines:
-        caption = f"Loss on the training batches themselves, without any tuning data. {whose} {left_out(cast)}"
+        caption = f"Loss on the training batches as they came. {whose} {left_out(cast)}"
         plots.append(_curve_plot(f"{task.id}-train-step", "Training loss by step", lines, "step",
                                  Metric("loss", "", "lower"), caption, []))  # fmt: skip
     lead = "How fast each learns, and what it costs in tokens and in time on this machine."
@@ -115,7 +119,7 @@ def _curve_plot(identity: str, title: str, lines: list[Line], axis: str, metric:
                 rules: list[Rule]) -> Plot:  # fmt: skip
     values = np.concatenate([line.y for line in lines])
     y = _score_axis(metric.words, metric, values)
-    return curve_chart(identity, title, lines, _spent_axis(axis), y, caption, rules)
+    return curve_chart(identity, title, lines, _spent_axis(axis), y, caption, rules, focus=True)
 
 
 def costs(board: Board, cast: Cast) -> Group:
@@ -220,11 +224,13 @@ def by_length(board: Board, cast: Cast) -> Group:
             lines.append(Line(label(name), cast.looks[name], np.array(list(at), dtype=float), y,
                               low if several else None, high if several else None))  # fmt: skip
     plots = []
+    absent = [short(label(name)) for name in cast.shown if name not in whole]
     if lines:
         values = np.concatenate([line.y for line in lines])
         caption = (f"Mean over seeds, bars are 95 % t intervals. The dotted line marks the training length, "
                    f"{integer(task.length)} tokens: right of it sequences are longer than any seen in training. "
-                   f"{task.primary.better.capitalize()} is better. {left_out(cast)}")  # fmt: skip
+                   f"{task.primary.better.capitalize()} is better. {left_out(cast)}"
+                   + (f" Without a whole set of seeds: {names(absent)}." if absent else ""))  # fmt: skip
         rules, told = _length_rules(task, lengths)
         plots.append(curve_chart(
             f"{task.id}-lengths", f"Test {task.primary.name.replace('_', ' ')} by length", lines,
@@ -291,8 +297,21 @@ def search(board: Board, cast: Cast) -> Group:
                 "back (exact; after Dodge et al. 2019). A failed try counts as the worst score of the task. A curve that "
                 f"still moves at its right end wants a larger search. {left_out(cast)}",
             ))  # fmt: skip
-    lead = "Every competitor was given the same tries, and its choice looks at the tuning split only."
+    lead = budget_words(task)
     return Group(f"{task.id}-search", "Search", "Equal tuning budget", lead, plots)
+
+
+def budget_words(task: TaskRun) -> str:
+    """How many tries each competitor was given; says so where they are not equal. Empty before the search."""
+    counts = sorted({len(choice.tries) for choice in task.choices.values()} - {0})
+    if not counts and not any(choice.status for choice in task.choices.values()):
+        return ""
+    if not counts or counts == [1]:
+        return "Each competitor ran with the recipe's settings: with one try there was nothing to choose."
+    given = (
+        f"{counts[0]} tries" if len(counts) == 1 else f"between {counts[0]} and {counts[-1]} tries: not the same number"
+    )
+    return f"Every competitor was given {given}. Its choice looks at the tuning split only."
 
 
 def forest(one: Ablation, cast: Cast, identity: str) -> list[Plot]:

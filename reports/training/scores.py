@@ -49,25 +49,19 @@ class Board:
 
     @property
     def first(self) -> list[Standing]:
-        """The leader, and those that cannot be told from it."""
-        ahead = self.ranked[:1]
-        return ahead + [s for s in self.ranked[1:] if not self.told_apart(ahead[0].name, s.name)]
+        """Those whose rank interval begins at 1: nobody is shown to be better. With a single seed, the leader."""
+        return [s for s in self.ranked if s.rank is not None and s.rank.low == 1] or self.ranked[:1]
 
     def pair(self, a: Name, b: Name) -> Pair | None:
-        """a minus b, or b minus a turned round is for the caller; None where they were not compared."""
+        """The comparison of two competitors, first minus second as in `pairs`; None where they were not compared."""
         return self.pairs.get((a, b)) or self.pairs.get((b, a))
-
-    def told_apart(self, a: Name, b: Name) -> bool:
-        """True where the paired test tells two competitors apart; with one seed nothing does."""
-        pair = self.pair(a, b)
-        return pair is not None and pair.significant
 
 
 def board(task: TaskRun) -> Board:
     """Rank the competitors of a task by the mean primary score on its test split."""
     by_seed = {c.name: task.scores(c.name, task.test_split, task.primary.name) for c in task.competitors}
     whole: Mapping[Name, dict[int, float]] = {
-        name: scores for name, scores in by_seed.items() if scores and len(scores) >= task.seeds
+        name: scores for name, scores in by_seed.items() if scores and len(scores) >= task.planned(name)
     }
     pairs = compare(whole)
     several = all(len(scores) > 1 for scores in whole.values())

@@ -80,7 +80,7 @@ def leaderboard(board: Board, cast: Cast) -> Table:
             _spent(task, name, "train_time", duration), _spent(task, name, "tokens_per_second", count),
             _maybe(task.cost(name, "activation_memory"), memory), _maybe(task.cost(name, "peak_memory"), memory),
             *([_spent(task, name, "energy", lambda v: count(v, "J"))] if has_energy else []), _lr(task, name),
-            _number(f"{s.done} of {max(task.seeds, s.done)}", s.done), Value(f"✕ {s.reason}" if s.reason else ""),
+            _number(f"{s.done} of {task.planned(name)}", s.done), Value(f"✕ {s.reason}" if s.reason else ""),
         ])  # fmt: skip
     tell = {0: "from 1 + those significantly better to N - those significantly worse; a range is a tie"}
     return Table(f"{task.id}-board", columns, rows, [2], {}, (0, "asc"), tell)
@@ -124,7 +124,7 @@ def _tuning(task: TaskRun, name: Name) -> Value:
     values = task.scores(name, "tune", task.primary.name)
     if not values:
         return _NONE
-    return Value(score_text(average(values)), _ordered(average(values), task.primary), _seeds(values, task.seeds),
+    return Value(score_text(average(values)), _ordered(average(values), task.primary), _seeds(values, task.planned(name)),
                  "mean over seeds at the weights that were kept", number=True)  # fmt: skip
 
 
@@ -135,7 +135,7 @@ def _parameters(c: Competitor) -> Value:
 
 def _spent(task: TaskRun, name: Name, metric: str, text: Any) -> Value:
     values = task.effort(name, metric)
-    return _number(text(average(values)), average(values), _seeds(values, task.seeds)) if values else _NONE
+    return _number(text(average(values)), average(values), _seeds(values, task.planned(name))) if values else _NONE
 
 
 def _lr(task: TaskRun, name: Name) -> Value:
@@ -159,13 +159,13 @@ def all_scores(board: Board, cast: Cast) -> Table:
                 values = task.scores(s.name, split, metric.name)
                 if not values:
                     continue
-                whole = len(values) >= task.seeds
+                whole = len(values) >= task.planned(s.name)
                 found = mean(list(values.values())) if whole else None
                 rows.append([
                     who(cast, s.name), Value(split), Value(metric.words), Value(metric.better),
                     _number(score_text(found.value), found.value) if found else _NONE,
                     _maybe(found.low if found else None, score_text), _maybe(found.high if found else None, score_text),
-                    _number(f"{len(values)} of {max(task.seeds, len(values))}", len(values)),
+                    _number(f"{len(values)} of {task.planned(s.name)}", len(values)),
                     Value(", ".join(score_text(v) for v in values.values())),
                 ])  # fmt: skip
     columns = ["competitor", "split", "score", "better", "mean", "95 % low", "95 % high", "seeds", "each seed"]
@@ -173,10 +173,11 @@ def all_scores(board: Board, cast: Cast) -> Table:
 
 
 def tries(board: Board, cast: Cast) -> Table:
-    """Every try of the search, the choice marked."""
+    """Every try of the search, the choice marked; empty where there was nothing to choose."""
     task = board.task
     rows = []
-    for c in task.competitors:
+    searched = any(len(choice.tries) > 1 or choice.status == "none" for choice in task.choices.values())
+    for c in task.competitors if searched else []:
         choice = task.choices[c.name]
         picked = chosen_try(choice)
         for t in choice.tries:
@@ -208,9 +209,9 @@ def targets(board: Board, cast: Cast) -> tuple[Table, str]:
         trials = task.ok(s.name)
         spots = [reach(r, task.primary.name, value, task.primary.better) for r in trials.values()]
         there = [spot for spot in spots if spot is not None]
-        whole = bool(there) and len(there) == max(task.seeds, len(trials))
+        whole = bool(there) and len(there) == task.planned(s.name)
         rows.append([who(cast, s.name), *_reached(there, whole),
-                     _number(f"{len(there)} of {max(task.seeds, len(trials))}", -len(there))])  # fmt: skip
+                     _number(f"{len(there)} of {task.planned(s.name)}", -len(there))])  # fmt: skip
     rows.sort(key=lambda row: float(row[3].order or 0.0))  # the soonest first
     words = f"{task.primary.words} {score_text(value)} on the tuning split: {origin}."
     return Table(f"{task.id}-target", columns, rows), words

@@ -199,6 +199,22 @@ def test_odd_runs_render(tmp_path: Path, name: str, options: dict[str, Any], say
     assert all(f'id="{a}"' in page for a in anchors)
 
 
+def test_mean_of_survivors_is_refused_even_where_the_plan_is_silent(tmp_path: Path) -> None:
+    failing = replace(PROBE.runners[0], ends={2: ("oom", "needs 9 GiB")})
+    run = make_training(tmp_path, tasks=(replace(PROBE, runners=(failing,)),), change_plan=strip, choices=False)
+    standing = board(task_of(run)).standings[0]
+    assert standing.mean is None and standing.done == 2
+
+
+def test_training_that_time_ended_is_told(tmp_path: Path) -> None:
+    run = make_training(tmp_path / "runs", tasks=(TWO,))
+    records, _ = run.read()
+    for record in (r for r in records if r.regime == "final" and r.architecture == "gru"):
+        run.append(replace(record, extra={**record.extra, "stopped_by": "seconds"}))
+    page = render(run, tmp_path / "site").read_text(encoding="utf-8")
+    assert "training was ended by seconds" in page and "unequal steps" in page
+
+
 def test_one_seed_has_order_but_no_rank(tmp_path: Path) -> None:
     one = board(task_of(make_training(tmp_path, tasks=(PROBE,), seeds=(0,))))
     assert all(s.rank is None and s.mean is not None for s in one.standings)

@@ -97,11 +97,11 @@ def test_a_planted_nan_stops_with_the_step(where: str, words: str) -> None:
         plain()
 
     training._one_step = poisoned  # type: ignore[method-assign]
-    points: list[str] = []
-    training.on_point = lambda curve, columns: points.append(curve)
+    points: list[tuple[str, float]] = []
+    training.on_curve = lambda curve, columns: points.append((curve, columns["step"][-1]))
     with pytest.raises(NotFinite, match=words):
         training.run()
-    assert points == ["train", "tune"]  # what came before, at step 15, was told
+    assert points == [("train", 20), ("tune", 15)]  # what came before was told
 
 
 def test_patience_and_keep() -> None:
@@ -114,11 +114,12 @@ def test_patience_and_keep() -> None:
 
     training = Training(model(), Planted(), recipe(steps=100, evaluate_every=10, patience=2), Clock())
     weights: list[str] = []
-    training.on_point = lambda curve, columns: weights.append(checkpoint.digest(training.model.state_dict()))
+    plain = training._look
+    training._look = lambda: (plain(), weights.append(checkpoint.digest(training.model.state_dict())))[0]  # type: ignore
     training.run()
     assert (training.stopped_by, training.state.step, training.state.best_step) == ("patience", 40, 20)
     training.take_best()
-    assert checkpoint.digest(training.model.state_dict()) == weights[2]  # two curves a look: the second look's
+    assert checkpoint.digest(training.model.state_dict()) == weights[1]  # the second look's
 
 
 def test_seconds_end_training() -> None:
