@@ -72,7 +72,7 @@ def solve(
             return count_parameters(build(width, extra))
         mode: Any = "causal" if causal else "bidirectional"
         merged = {**settings, **extra}
-        return count_parameters(build_model(entry, merged, width, depth, mode, shape, "mean", device="meta"))
+        return count_parameters(build_model(entry, merged, width, depth, mode, shape, device="meta"))
 
     if match == "width":
         return Sizing(target, depth, parameters_of(target, {}), dict(settings), 0.0)

@@ -9,18 +9,38 @@ import torch
 from torch import Tensor, nn
 
 from bench.contract import TaskShape
-from bench.training.recipe import Pooling
-
-EMBEDDING_STD = 0.02  # Radford et al. 2019: a tied head then starts with nearly equal logits
+from bench.training.recipe import Embedding, Pooling
 
 
-def make_front_end(shape: TaskShape, width: int) -> nn.Module:
+class UnitEmbedding(nn.Embedding):
+    """Weights of variance 1/D, scaled by sqrt(D) on the way in (Vaswani et al. 2017, section 3.4).
+
+    Encoders get inputs of variance 1, as large as sin/cos positions and not drowned by the first block's output; a head
+    tied to the weights starts with logits of variance 1.
+    """
+
+    def __init__(self, vocabulary: int, width: int) -> None:
+        super().__init__(vocabulary, width)
+        nn.init.normal_(self.weight, std=width**-0.5)
+
+    def forward(self, ids_BT: Tensor) -> Tensor:
+        return super().forward(ids_BT) * self.embedding_dim**0.5
+
+
+class SmallEmbedding(nn.Embedding):
+    """Weights of standard deviation 0.02, not scaled (Radford et al. 2019): for blocks that start as small."""
+
+    def __init__(self, vocabulary: int, width: int) -> None:
+        super().__init__(vocabulary, width)
+        nn.init.normal_(self.weight, std=0.02)
+
+
+def make_front_end(shape: TaskShape, width: int, embedding: Embedding) -> nn.Module:
     """Token ids (B, T) or vectors (B, T, F) to (B, T, D)."""
-    if shape.vocabulary:
-        embedding = nn.Embedding(shape.vocabulary, width)
-        nn.init.normal_(embedding.weight, std=EMBEDDING_STD)
-        return embedding
-    return nn.Linear(shape.features, width)
+    if not shape.vocabulary:
+        return nn.Linear(shape.features, width)
+    kinds: dict[str, type[nn.Embedding]] = {"unit": UnitEmbedding, "small": SmallEmbedding}
+    return kinds[embedding](shape.vocabulary, width)
 
 
 class Head(nn.Module):

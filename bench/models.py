@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bench.contract import Mode, Places, State, StreamingEncoder, TaskShape
 from bench.frontends import Head, make_front_end
 from bench.registry import TASK_FAMILIES, Entry, RegistryError, did_you_mean
-from bench.training.recipe import Pooling
+from bench.training.recipe import Embedding, Pooling
 
 
 def make_config(entry: Entry, settings: dict[str, Any]) -> Any:
@@ -67,9 +67,11 @@ def build_encoder(
 class SequenceModel(nn.Module):
     """Front end, encoder, head: all that is trained. Inputs and outputs are those of the task's shape."""
 
-    def __init__(self, encoder: nn.Module, shape: TaskShape, width: int, pooling: Pooling) -> None:
+    def __init__(
+        self, encoder: nn.Module, shape: TaskShape, width: int, pooling: Pooling, embedding: Embedding
+    ) -> None:
         super().__init__()
-        self.front = make_front_end(shape, width)
+        self.front = make_front_end(shape, width, embedding)
         self.encoder = encoder
         self.head = Head(shape, width, pooling, cast(nn.Embedding, self.front) if shape.tied else None)
 
@@ -98,7 +100,8 @@ def build_model(
     depth: int,
     mode: Mode,
     shape: TaskShape,
-    pooling: Pooling,
+    pooling: Pooling = "last",
+    embedding: Embedding = "unit",
     *,
     seed: int = 0,
     device: torch.device | str = "cpu",
@@ -109,10 +112,10 @@ def build_model(
     device = torch.device(device)
     if device.type == "meta":
         with device:
-            return SequenceModel(encoder, shape, width, pooling)
+            return SequenceModel(encoder, shape, width, pooling, embedding)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed + 1)
-        return SequenceModel(encoder, shape, width, pooling).to(device)
+        return SequenceModel(encoder, shape, width, pooling, embedding).to(device)
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -24,6 +24,8 @@ class MQARConfig(GeneratedConfig):
         pairs: keys, each with a value, and each asked for once. Longer tests have as many.
         vocabulary: the lower half are keys, the upper half values.
         alpha: a gap of i places has probability proportional to i ** (alpha - 1); 1 is uniform, 0.01 the paper's code.
+        train_pairs: pairs of a training batch, one of these each time; empty for always `pairs`. Few pairs are where
+            looking up begins to pay (the paper's training sets are mixtures too); tests have `pairs`.
         fillers: what stands between: random ids, or one id of its own (the code's `random_non_queries=False`). With a
             small vocabulary random ids show keys with wrong neighbours by chance.
     """
@@ -31,6 +33,7 @@ class MQARConfig(GeneratedConfig):
     test_lengths: tuple[int, ...] = (128, 256)
     length: int = 64
     pairs: int = 8
+    train_pairs: tuple[int, ...] = ()
     vocabulary: int = 256
     alpha: float = 0.01
     fillers: Literal["random", "blank"] = "random"
@@ -50,7 +53,11 @@ class MQAR(Generated):
         require(fits, f"mqar: 'vocabulary' must be even and at least 2 * 'pairs' = {2 * config.pairs}; raise it")
         require(config.alpha > 0, "mqar: 'alpha' must be above 0; 1 spreads the queries evenly")
         require_lengths("mqar", "length", config, config.length, 4 * config.pairs, "4 tokens for each of 'pairs'")
+        fewest = min(config.train_pairs, default=1)
+        most = max(config.train_pairs, default=1)
+        require(fewest >= 1 and most <= config.pairs, "mqar: 'train_pairs' must lie between 1 and 'pairs'; change them")
         self.pairs = config.pairs
+        self.train_pairs = config.train_pairs or (config.pairs,)
         self.values = half
         self.alpha = config.alpha
         shown = f"a guess among the {config.pairs} values of the sequence, each of which is asked for once"
@@ -64,11 +71,14 @@ class MQAR(Generated):
         super().__init__("mqar", config, shape, references, {"pairs": config.pairs})
 
     def draw(self, examples: int, length: int, generator: torch.Generator, training: bool) -> Batch:
-        shown = 2 * self.pairs
+        pairs = self.pairs
+        if training and len(self.train_pairs) > 1:
+            pairs = self.train_pairs[int(torch.randint(len(self.train_pairs), (), generator=generator))]
+        shown = 2 * pairs
         gap_N = torch.arange(1, (length - shown) // 2 + 1, dtype=torch.float32)
-        keys_BP = distinct(examples, self.pairs, torch.ones(self.values), generator)
-        values_BP = distinct(examples, self.pairs, torch.ones(self.values), generator) + self.values
-        places_BP = shown + 2 * distinct(examples, self.pairs, gap_N ** (self.alpha - 1), generator)
+        keys_BP = distinct(examples, pairs, torch.ones(self.values), generator)
+        values_BP = distinct(examples, pairs, torch.ones(self.values), generator) + self.values
+        places_BP = shown + 2 * distinct(examples, pairs, gap_N ** (self.alpha - 1), generator)
         inputs_BT = torch.randint(2 * self.values, (examples, length), generator=generator)
         if self.blank:
             inputs_BT.fill_(2 * self.values)

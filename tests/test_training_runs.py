@@ -53,9 +53,7 @@ def test_each_competitor_has_the_same_tries_and_other_seeds(
     _, out = done
     tries = [r for r in records(out) if r.kind == "train" and r.regime == "tune"]
     finals = trainings(out)
-    rates = {
-        a: sorted(r.extra["recipe"]["lr"] for r in tries if r.architecture == a) for a in ("lstm", "attention")
-    }
+    rates = {a: sorted(r.extra["recipe"]["lr"] for r in tries if r.architecture == a) for a in ("lstm", "attention")}
     assert rates["lstm"] == rates["attention"] and len(rates["lstm"]) == 2
     assert not {r.seed for r in tries} & {seed for _, seed in finals}
     assert not any(m.split.startswith("test") for r in tries for m in r.measurements)

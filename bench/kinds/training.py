@@ -50,7 +50,7 @@ class Competitor:
     settings: dict[str, Any]
     depth: int
     baseline: bool
-    dropout: float
+    recipe: Recipe
     found: dict[str, Any] = field(default_factory=dict)
     problem: str = ""
     status: str = "ok"
@@ -130,26 +130,29 @@ class TrainingSuite:
         name = entry["name"]
         source = f"{entry['hash']} {self.context.known['training_hash']} {task.entry['hash']}"
         settings = {**self.spec.settings.get(name, {}), **task.plan.architecture_settings.get(name, {})}
-        depth, dropout = task.plan.depth or self.spec.depth, task.recipe.dropout
+        depth = task.plan.depth or self.spec.depth
         changes = self.spec.changes.get(name)
         first = BASELINE if changes else ""
-        yield Competitor(task.name, name, first, source, settings, depth, True, dropout)
+        yield Competitor(task.name, name, first, source, settings, depth, True, task.recipe)
         for variant, change in (changes or {}).items():
             own = {**settings, **{k: v for k, v in change.items() if k != "depth"}}
-            yield Competitor(task.name, name, variant, source, own, change.get("depth", depth), False, dropout)
+            yield Competitor(task.name, name, variant, source, own, change.get("depth", depth), False, task.recipe)
 
     def _sized(self, sizer: Sizer, task: LearntTask, entry: dict[str, Any], c: Competitor) -> Competitor:
+        dropout, init = c.recipe.dropout, c.recipe.init
         settings = c.settings
-        if c.dropout and "dropout" in entry["settings"]:
-            settings = {"dropout": c.dropout, **settings}
+        if dropout and "dropout" in entry["settings"]:
+            settings = {"dropout": dropout, **settings}
+        if init != "torch" and "init" in entry["settings"]:  # a plug-in without the setting starts as it likes
+            settings = {"init": init, **settings}
         request = {
             "settings": settings, "mode": self.spec.mode, "depth": c.depth, "shape": task.found["shape"],
             "match": task.plan.match or self.spec.match, "target": task.plan.target or self.spec.target,
         }  # fmt: skip
         answer = sizer.size(entry, request, f"{c.architecture} {c.variant}".strip() if c.settings else "")
-        if answer.status == "ok" and c.dropout and "dropout" not in entry["settings"]:
+        if answer.status == "ok" and dropout and "dropout" not in entry["settings"]:
             answer.status, answer.reason = "unsupported", "it has no setting 'dropout', which the recipe asks for"
-        parts = (c.task, c.architecture, c.variant, c.source, settings, c.depth, c.baseline, c.dropout)
+        parts = (c.task, c.architecture, c.variant, c.source, settings, c.depth, c.baseline, c.recipe)
         if answer.status != "ok":
             return Competitor(*parts, {}, f"could not be built: {answer.reason}", answer.status)
         return Competitor(*parts, answer.result)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Count = Annotated[int, Field(gt=0)]
 Pooling = Literal["first", "last", "mean", "max"]
+Embedding = Literal["unit", "small"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -27,6 +28,8 @@ class Recipe(BaseModel):
         patience: looks without a better score after which training stops; 0 for never.
         keep: which weights are tested: those of the best look, or the last ones.
         target: value of the task's primary metric, time to reach which is recorded.
+        init: initial values. torch: blocks as torch makes them, embeddings of variance 1. gpt2: blocks (of architectures
+            that have the setting) and embeddings as small as GPT-2's (Radford et al. 2019).
         pooling: how a sequence becomes one vector, where a task asks for one.
         compile: through torch.compile; the time that takes is recorded apart.
         checkpoint_seconds: time between two saved states, so that a killed trial goes on.
@@ -54,6 +57,7 @@ class Recipe(BaseModel):
     patience: Annotated[int, Field(ge=0)] = 0
     keep: Literal["best", "last"] = "best"
     target: float | None = None
+    init: Literal["torch", "gpt2"] = "torch"
     pooling: Pooling = "last"
     compile: bool = False
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 20.0
@@ -64,6 +68,11 @@ class Recipe(BaseModel):
         if self.steps is None and self.tokens is None and self.seconds is None:
             raise ValueError("training needs an end: give steps, tokens or seconds")
         return self
+
+    @property
+    def embedding(self) -> Embedding:
+        """How large embedded tokens start, see bench.frontends. Small blocks on a large stream would learn slowly."""
+        return "small" if self.init == "gpt2" else "unit"
 
     def last_step(self, length: int) -> int | None:
         """Steps that the budgets of steps and tokens allow at this training length; None where only seconds end it."""

@@ -258,6 +258,7 @@ def _model(trial: Trial, shape: TaskShape, recipe: Recipe) -> SequenceModel:
     mode = cast(Mode, trial.mode)
     model = build_model(
         entry, trial.settings, trial.width, trial.depth, mode, shape, recipe.pooling,
+        recipe.embedding,
         seed=stream("init", trial.seed).initial_seed() >> 1, device=trial.device,
     )  # fmt: skip
     limit = cast(Any, model.encoder).traits.max_length

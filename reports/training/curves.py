@@ -11,6 +11,7 @@ import numpy as np
 from reports.training.data import Name, TaskRun
 from results.schema import Record
 
+FEW_POSITIONS = 16
 BINS = 24
 MOST_POINTS = 160  # more cannot be seen, and make the page heavy
 
@@ -134,8 +135,8 @@ def positions(task: TaskRun, name: Name) -> Curve | None:
 
 
 def bin_edges(size: int) -> list[int]:
-    """First positions of the bins of 1..size, and size + 1; a bin a position up to 64, growing ones beyond."""
-    if size <= 64:
+    """First positions of the bins of 1..size, and size + 1; a bin a position where there are few, growing ones beyond."""
+    if size <= FEW_POSITIONS:
         return list(range(1, size + 2))
     return sorted({int(v) for v in np.geomspace(1, size + 1, BINS + 1).round()})
 

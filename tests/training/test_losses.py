@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from torch.nn import functional as F
 
 from bench.contract import Batch, TaskShape
 from bench.frontends import pool
+from bench.models import build_model
+from bench.registry import ARCHITECTURES
 from bench.training.evaluate import evaluate
 from bench.training.loop import Training
 from bench.training.losses import loss_sum, predictions
@@ -98,3 +101,13 @@ def test_models_of_one_width_begin_with_the_same_embedding() -> None:
     assert torch.equal(a.front.weight, b.front.weight)
     assert a.head.linear.weight is a.front.weight
     assert not torch.equal(a.front.weight, copy.deepcopy(model("lstm", seed=4)).front.weight)
+
+
+def test_embeddings_start_as_the_recipe_says() -> None:
+    shape = replace(Ragged.shape, vocabulary=500, outputs=500)
+    entry = ARCHITECTURES.get("attention")
+    for kind, inputs, weights in (("unit", 1.0, 64**-0.5), ("small", 0.02, 0.02)):
+        net = build_model(entry, {}, 64, 1, "causal", shape, "last", kind)  # type: ignore[arg-type]
+        assert float(net.front(torch.arange(500)[None]).std()) == pytest.approx(inputs, rel=0.03)
+        assert float(net.head.linear.weight.std()) == pytest.approx(weights, rel=0.03)
+    assert (recipe(init="gpt2").embedding, recipe().embedding) == ("small", "unit")
