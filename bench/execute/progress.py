@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -40,7 +41,7 @@ class Estimator:
         if trial.kind == "train":
             own = self.known.get(self._key(trial)) or {}
             others = [s for key, found in self.known.items() if key[0] == "train" for s in found.values()]
-            seconds = own.get(trial.length) or (sum(others) / len(others) if others else 0.0)
+            seconds = own.get(trial.length) or (sum(others) / len(others) if others else float("nan"))
             return seconds * (_steps(trial) or 1)
         most = 4 * trial.limit + 5 * trial.seconds
         floor = 0.1 + 1.5 * trial.seconds * len(trial.phases)
@@ -119,21 +120,26 @@ class Progress:
         self.count += 1
         self.estimator.done(trial, record)
         if self.bar is not None:
-            self.bar.update(self.task, completed=self.count, left=f"about {duration(self.estimator.left())} left")
+            self.bar.update(self.task, completed=self.count, left=_about(self.estimator.left()))
         else:
             self._say(describe(trial))
 
     def _say(self, text: str) -> None:
         if time.monotonic() - self.said > QUIET_SECONDS:
             self.said = time.monotonic()
-            left = duration(self.estimator.left())
-            print(f"{self.count} of {self.total} trials, about {left} left; now {text}", flush=True)
+            left = _about(self.estimator.left())
+            print(f"{self.count} of {self.total} trials, {left}; now {text}", flush=True)
 
 
 def describe(trial: Trial) -> str:
     name = f"{trial.architecture} {trial.variant}".strip()
     parts = [trial.kind, name, trial.regime, f"T={trial.length:,}" if trial.length and trial.kind != "train" else ""]
     return " ".join(part for part in parts if part)
+
+
+def _about(seconds: float) -> str:
+    """What is left, in words; nothing is known before the first training has ended."""
+    return "time left unknown" if math.isnan(seconds) else f"about {duration(seconds)} left"
 
 
 def duration(seconds: float) -> str:

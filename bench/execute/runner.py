@@ -38,9 +38,11 @@ class Stage:
     problems: Mapping[Competitor, tuple[str, str]] = field(default_factory=dict)
 
     def problem(self, trial: Trial) -> tuple[str, str] | None:
-        return self.problems.get((trial.task, trial.architecture, trial.variant)) or self.problems.get(
-            ("", trial.architecture, trial.variant)
-        )
+        return self.problems.get(_competitor(trial)) or self.problems.get(("", trial.architecture, trial.variant))
+
+
+def _competitor(trial: Trial) -> Competitor:
+    return trial.task, trial.architecture, trial.variant
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,8 @@ class Runner:
     def __post_init__(self) -> None:
         self._workers: dict[str, Worker] = {}
         self._broken: dict[tuple[str, str], tuple[str, str]] = {}
-        # (architecture, kind, regime, phase) -> the shortest length that ran out, how, and in which seed
-        self._stopped: dict[tuple[str, str, str, str], tuple[int, str, int]] = {}
+        # (competitor, kind, regime, phase) -> the shortest length that ran out, how, and in which seed
+        self._stopped: dict[tuple[Competitor, str, str, str], tuple[int, str, int]] = {}
 
     def execute(self, stages: Iterable[Stage]) -> Tally:
         """Run every trial that has no good record yet. KeyboardInterrupt ends it; what is written stays."""
@@ -155,7 +157,7 @@ class Runner:
         # What ran out ends its own phase and those after it in the cell: they need more time and memory, not less.
         at = trial.phases.index(answer.phase) if answer.phase in trial.phases else 0
         for phase in trial.phases[at:]:
-            key = (trial.architecture, trial.kind, trial.regime, phase)
+            key = (_competitor(trial), trial.kind, trial.regime, phase)
             known = self._stopped.get(key)
             if known is None or trial.length < known[0]:
                 self._stopped[key] = (trial.length, answer.status, trial.seed)
@@ -164,7 +166,7 @@ class Runner:
         """Phases not worth trying, with status and reason: they ran out at this or a shorter length before."""
         found = {}
         for phase in trial.phases:
-            stop = self._stopped.get((trial.architecture, trial.kind, trial.regime, phase))
+            stop = self._stopped.get((_competitor(trial), trial.kind, trial.regime, phase))
             if stop is not None and trial.length >= stop[0] and (trial.length, trial.seed) != (stop[0], stop[2]):
                 ran_out = "out of memory" if stop[1] == "oom" else "over the time limit"
                 found[phase] = (stop[1], f"{phase} not tried: {ran_out} at {stop[0]:,} tokens")

@@ -16,7 +16,9 @@ import psutil
 from bench.execute import child
 from bench.execute.child import NOWHERE, Workplace
 
-POLL_SECONDS = 0.02
+# How often a child is looked at where it says nothing: a short call is watched closely, a long one is left in peace, since
+# every look takes a core from it for a moment.
+POLL_SECONDS, POLL_SECONDS_LATER, LATER = 0.02, 0.25, 2.0
 HARMLESS = ("timeout", "unsupported")  # as a child reports them itself: it stopped by its own decision
 # Imported once by the server that children are forked from: a fresh child then costs milliseconds, not a torch import.
 # sympy, dynamo and the rest are what torch itself imports late, at the first trace and the first optimiser step.
@@ -98,11 +100,13 @@ class Worker:
             self.pipe.send((name, payload))
         except (OSError, ValueError):
             return self._died(answer)
-        deadline = time.monotonic() + timeout
+        began = time.monotonic()
+        deadline = began + timeout
         base = self._resident()
         while True:
+            pause = POLL_SECONDS if time.monotonic() - began < LATER else POLL_SECONDS_LATER
             try:
-                if self.pipe.poll(POLL_SECONDS):
+                if self.pipe.poll(min(pause, timeout)):
                     kind, *content = self.pipe.recv()
                     if kind == "done":
                         answer.status, answer.reason, answer.result = "ok", "", content[0]

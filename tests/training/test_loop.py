@@ -200,3 +200,12 @@ def test_test_data_do_not_touch_training() -> None:
     assert weights == other_weights
     assert state == other_state
     assert loss != other_loss
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_compiled_training_gives_the_same_curve() -> None:
+    """The compile time is kept apart: it is in the first step and in no second of training."""
+    plain, compiled = trained(steps=20), trained(steps=20, compile=True)
+    assert compiled.state.curves["tune"]["loss"] == pytest.approx(plain.state.curves["tune"]["loss"], rel=1e-3)
+    assert compiled.state.seconds == plain.state.seconds - 1  # planted: a second a stretch, the first one left out

@@ -1,0 +1,83 @@
+"""What only a GPU can show of the training engine: `python -m pytest -m gpu` runs these with all the other GPU checks."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.measure.device import open_device
+from bench.measure.energy import open_meter
+from bench.measure.memory import measure_training
+from bench.models import build_model
+from bench.registry import ARCHITECTURES
+from bench.training.checkpoint import digest
+from bench.training.loop import Training, make_optimizer
+from bench.training.losses import loss_sum, predictions
+from tests.training.toys import Ragged, recipe
+
+pytestmark = pytest.mark.gpu
+NAMES = ("attention", "windowed", "lstm", "gru", "conv1d", "tcn")
+
+
+def trained(name: str, folder: Path | None = None, dtype: str = "bfloat16", **changes: object) -> Training:
+    made = recipe(steps=200, batch=32, lr=1e-2, evaluate_every=50, **changes)
+    net = build_model(ARCHITECTURES.get(name), {}, 64, 2, "causal", Ragged.shape, seed=0, device="cuda:0")
+    training = Training(net, Ragged(64), made, open_device("cuda:0"), "cuda:0", dtype, folder=folder)
+    training.run()
+    return training
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_it_learns(name: str, dtype: str) -> None:
+    training = trained(name, dtype=dtype)
+    assert training.state.curves["tune"]["loss"][-1] < 0.5
+    assert all(p.dtype == torch.float32 for p in training.model.parameters())
+    assert all(math.isfinite(s) and s > 0 for s in training.state.samples)
+
+
+def test_it_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
+    trained("attention", tmp_path, checkpoint_seconds=1e-9)
+    again = trained("attention", tmp_path)
+    assert again.state.resumed_at == [200]
+    assert len(digest(again.model.state_dict())) == 64
+
+
+@pytest.mark.slow
+def test_compiling_is_booked_apart() -> None:
+    training = trained("attention", compile=True)
+    assert training.state.first_step_seconds > 10 * max(training.state.samples[-5:])
+    assert training.state.seconds < training.state.first_step_seconds + 60
+
+
+def test_memory_of_training_is_the_allocators() -> None:
+    batch = Ragged().train_batch(0, 32, 0)
+    batch_on, amount = batch.to("cuda:0"), predictions(batch)
+
+    def make() -> object:
+        net = build_model(ARCHITECTURES.get("attention"), {}, 64, 2, "causal", Ragged.shape, device="cuda:0")
+
+        def loss() -> torch.Tensor:
+            return loss_sum(net(batch_on.inputs, batch_on.keep_BT), batch_on.targets, Ragged.shape) / amount
+
+        return net, make_optimizer(net, recipe()), loss
+
+    split = measure_training(make, open_device("cuda:0"))  # type: ignore[arg-type]
+    assert split.peak.method == "allocator"
+    assert split.peak.used >= split.weights + split.gradients + split.optimizer
+    assert split.optimizer == 2 * split.weights
+
+
+def test_the_gpu_counts_its_energy() -> None:
+    meter = open_meter("cuda:0")
+    if meter is None:
+        pytest.skip("this GPU has no energy counter")
+    before = meter.joules()
+    x = torch.randn(4096, 4096, device="cuda:0")
+    for _ in range(200):
+        x = (x @ x).clamp(-1, 1)
+    torch.cuda.synchronize()
+    assert meter.joules() > before
