@@ -206,11 +206,16 @@ def _chosen_tasks(names: tuple[str, ...], suite: Any, preset: str) -> dict[str, 
     """The named tasks with the suite's settings for them; a text file by its path is a task too."""
     from bench.spec import resolve
 
-    known = resolve(suite, preset, {}).model_dump(mode="python", exclude_unset=True)["tasks"]
+    spec: Any = resolve(suite, preset, {})
+    known = spec.model_dump(mode="python", exclude_unset=True)["tasks"]
+    usual = known[next(iter(spec.chosen))].get("settings", {})
     found: dict[str, Any] = {}
     for name in names:
         if "/" in name or name.endswith(".txt"):
-            found["text_lm"] = {"settings": {"path": str(Path(name).resolve())}}
+            if "text_lm" in found:
+                raise Stop(f"--tasks {name}: one text file a run; run the command once for each")
+            alike = {key: usual[key] for key in ("context", "tune_tokens") if key in usual}
+            found["text_lm"] = {"settings": {**alike, "path": str(Path(name).resolve())}}
         else:
             found[name] = known.get(name, {})
     return found

@@ -102,17 +102,16 @@ def solve(
 
 
 def _width_unit(build: Callable[[int], object]) -> int:
-    """WIDTH_STEP, or the first doubling of it whose multiples the settings allow (eight rotary heads need 16)."""
-    unit = WIDTH_STEP
-    while True:
+    """WIDTH_STEP, or its first multiple whose own multiples the settings allow (six heads need 24, eight rotary ones 16)."""
+    for unit in range(WIDTH_STEP, MAX_WIDTH_STEP, WIDTH_STEP):
         try:
             build(unit)
             build(3 * unit)
             return unit
         except ValueError:
-            if unit >= MAX_WIDTH_STEP:
-                raise
-            unit *= 2
+            continue
+    build(MAX_WIDTH_STEP)  # raises what is wrong at any width
+    return MAX_WIDTH_STEP
 
 
 def _closest(cost: Callable[[int], int], target: int, most: int) -> int:

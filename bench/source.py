@@ -22,7 +22,7 @@ def source_hash(module: str) -> str:
         path = _file(name)
         if name not in files and path is not None:
             files[name] = path
-            queue.extend(_imports(path))
+            queue.extend(_imports(path, name))
     digest = hashlib.sha256()
     for name in sorted(files):
         # The plug-in's own name depends on where it lies; its content is what counts.
@@ -43,13 +43,23 @@ def _file(name: str) -> Path | None:
 
 
 @cache
-def _imports(path: Path) -> tuple[str, ...]:
-    """Modules of this project that a file imports anywhere in its text."""
+def _imports(path: Path, module: str) -> tuple[str, ...]:
+    """Modules of this project, or of the file's own package or folder, that it imports anywhere in its text."""
     found: set[str] = set()
+    package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module is not None and node.level == 0:
-            found.add(node.module)
-            found.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return tuple(sorted(name for name in found if name.split(".")[0] in PACKAGES))
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            found.add(base)
+            found.update(f"{base}.{alias.name}" for alias in node.names)
+    own = (*PACKAGES, *package[:1])
+    return tuple(sorted(name for name in found if name and (name.split(".")[0] in own or _beside(path, name))))
+
+
+def _beside(path: Path, name: str) -> bool:
+    """True for a module that lies in the same folder as the file that imports it."""
+    top = path.parent / name.split(".")[0]
+    return top.with_suffix(".py").is_file() or (top / "__init__.py").is_file()

@@ -17,6 +17,7 @@ from bench.sampler import Sampler
 from bench.training.recipe import Recipe
 
 SUITES = Path(__file__).parent / "suites"
+BASELINE = "baseline"  # the variant that an architecture's changes are compared with
 PRESETS = ("smoke", "quick", "standard", "full")
 Match = Literal["parameters", "flops", "width"]
 Positive = Annotated[int, Field(gt=0)]
@@ -182,6 +183,14 @@ class TrainSpec(_Strict):
     def _recipes_are_whole(self) -> TrainSpec:
         for name in self.tasks:
             self.recipe_of(name)
+        for architecture, changes in self.changes.items():
+            for name, change in changes.items():
+                depth = change.get("depth", 1)
+                if name == BASELINE or type(depth) is not int or depth < 1:
+                    wrong = (
+                        "has the baseline's own name" if name == BASELINE else f"depth {depth!r} is no number of layers"
+                    )
+                    raise ValueError(f"changes, {architecture} '{name}': {wrong}; change it")
         for name in self.run:
             if name not in self.tasks:
                 raise ValueError(f"run names '{name}', tasks does not; {did_you_mean(name, list(self.tasks))}")
@@ -280,15 +289,12 @@ def _validate(model: type[Any], raw: dict[str, Any], where: str) -> Any:
 
 def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
     first = error.errors()[0]
-    place = [str(part) for part in first["loc"]]
+    place = [str(part) for part in first["loc"] if "[" not in str(part)]  # a union's branch is no place of the user's
     if first["type"] == "extra_forbidden":
-        inner: dict[str, type[BaseModel]] = {
-            "regimes": Regime,
-            "tasks": TaskPlan,
-            "search": Search,
-            "generate": Generation,
-        }
-        holder = inner.get(place[0], model) if len(place) > 1 else model
+        parts: dict[str, type[BaseModel]] = {
+            "regimes": Regime, "tasks": TaskPlan, "search": Search, "generate": Generation, "samplers": Sampler,
+        }  # fmt: skip
+        holder = next((parts[part] for part in reversed(place[:-1]) if part in parts), model)
         known = list(holder.model_fields)
         return f"unknown key '{'.'.join(place)}'; {did_you_mean(place[-1], known)}"
     message = first["msg"].removeprefix("Value error, ")

@@ -57,8 +57,10 @@ class Trial:
     def trial_id(self) -> str:
         """Same id, same result wanted: everything that decides what is measured, and the protocol that measures it."""
         content = {**asdict(self), "worker": "", "protocol": PROTOCOL_VERSION}
-        if self.kind == "train":  # how long it may take and how much memory are no part of what it finds
-            content |= {"timeout": 0, "memory": 0}
+        if self.kind == "train" and self.training is not None:  # limits and saving are no part of what it finds
+            recipe = {**self.training["recipe"], "checkpoint_seconds": 0}
+            unlimited = {"timeout": 0, "memory": 0, "seconds": 0, "limit": 0}
+            content |= {**unlimited, "training": {**self.training, "recipe": recipe}}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
 
     def without(self, phases: set[str]) -> Trial:

@@ -73,7 +73,8 @@ def mean(values: Sequence[float]) -> Mean:
 def difference(a: Mapping[int, float], b: Mapping[int, float]) -> Difference | None:
     """a - b, paired by seed; None without a common seed.
 
-    Where all differences are equal there is no spread to test against: p is 1 if they are zero, else 0.
+    Where all differences are equal there is no spread to test against, and p is 1: scores are counted in whole examples,
+    so that a few seeds may differ alike by chance.
     """
     common = sorted(set(a) & set(b))
     if not common:
@@ -85,7 +86,7 @@ def difference(a: Mapping[int, float], b: Mapping[int, float]) -> Difference | N
     if found.n < 2:
         return Difference(found.value, math.nan, math.nan, math.nan, 1)
     if float(np.ptp(gaps)) <= _ROUNDING * size:
-        return Difference(found.value, found.value, found.value, 1.0 if found.value == 0 else 0.0, found.n)
+        return Difference(found.value, found.value, found.value, 1.0, found.n)
     return Difference(found.value, found.low, found.high, float(stats.ttest_1samp(gaps, 0.0).pvalue), found.n)
 
 

@@ -88,7 +88,7 @@ class Runner:
 
     def __post_init__(self) -> None:
         self._workers: dict[str, Worker] = {}
-        self._broken: dict[tuple[str, str], tuple[str, str]] = {}
+        self._broken: dict[Competitor, tuple[str, str]] = {}
         # (competitor, kind, regime, phase) -> the shortest length that ran out, how, and in which seed
         self._stopped: dict[tuple[Competitor, str, str, str], tuple[int, str, int]] = {}
 
@@ -121,7 +121,7 @@ class Runner:
         return self.tally
 
     def _one(self, trial: Trial, problem: tuple[str, str] | None) -> Record:
-        problem = problem or self._broken.get((trial.architecture, trial.variant))
+        problem = problem or self._broken.get(_competitor(trial))
         if problem is not None:
             return self._skip(trial, *problem)
         reasons = self._out_of_reach(trial)
@@ -151,7 +151,7 @@ class Runner:
     def _learn(self, trial: Trial, answer: Answer) -> None:
         if trial.kind == "check" and answer.status != "ok":
             reason = f"fails the contract check '{answer.phase}': {answer.reason}"
-            self._broken[trial.architecture, trial.variant] = ("error", reason)
+            self._broken[_competitor(trial)] = ("error", reason)
         if answer.status not in RAN_OUT or not trial.phases or not trial.architecture or trial.kind == "train":
             return  # the machine's own roof has no longer cells, and another training may well end
         # What ran out ends its own phase and those after it in the cell: they need more time and memory, not less.

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from bench.execute.runner import Stage
 from bench.kinds.common import Context, Sizer, architecture_entries, task_entry
-from bench.spec import Search, SpecError, TaskPlan, TrainSpec
+from bench.spec import BASELINE, Search, SpecError, TaskPlan, TrainSpec
 from bench.training.choose import Choice, choose, only
 from bench.training.recipe import Recipe
 from bench.trial import Trial
@@ -19,7 +19,6 @@ from results.schema import Record
 from results.store import Run, latest
 
 SEARCH_SEED = 1_000_000  # no final trial has it: a choice must not be made on the seed that is then reported
-BASELINE = "baseline"
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,9 @@ class TrainingSuite:
         for task in self.tasks:
             allowed = task.plan.architectures
             for entry in self.entries:
-                if allowed is None or entry["name"] in allowed:
+                # A task's own list says which built-ins are worth the time; what the user brings or names is always run.
+                named = self.spec.architectures != "all" or entry["source"] != "built-in"
+                if allowed is None or named or entry["name"] in allowed:
                     competitors += [self._sized(sizer, task, entry, c) for c in self._variants(task, entry)]
         sizer.close()
         if not competitors:
@@ -151,7 +152,8 @@ class TrainingSuite:
         }  # fmt: skip
         answer = sizer.size(entry, request, f"{c.architecture} {c.variant}".strip() if c.settings else "")
         if answer.status == "ok" and dropout and "dropout" not in entry["settings"]:
-            answer.status, answer.reason = "unsupported", "it has no setting 'dropout', which the recipe asks for"
+            answer.status = "unsupported"
+            answer.reason = "the recipe asks for dropout, and it has no such setting; add one, or use recipe.dropout=0"
         parts = (c.task, c.architecture, c.variant, c.source, settings, c.depth, c.baseline, c.recipe)
         if answer.status != "ok":
             return Competitor(*parts, {}, f"could not be built: {answer.reason}", answer.status)
@@ -181,14 +183,11 @@ class TrainingSuite:
         )  # fmt: skip
 
     def _checks(self) -> list[Trial]:
-        """One a competitor, not one a task: the contract is about the encoder."""
-        first = {(c.architecture, c.variant): c for c in reversed(self.competitors)}
-        found = []
-        for c in self.competitors:
-            if first[c.architecture, c.variant] is c:
-                trial = self._trial("check", c, self._task(c).recipe, {"phases": (), "length": 0, "batch": 1})
-                found.append(_without_training(trial))
-        return found
+        """Every competitor of every task: settings and sizes differ between them."""
+        fields = {"phases": (), "length": 0, "batch": 1}
+        return [
+            _without_training(self._trial("check", c, self._task(c).recipe, dict(fields))) for c in self.competitors
+        ]
 
     def _costs(self) -> list[Trial]:
         return [self._trial("cost", c, self._task(c).recipe, {}) for c in self.competitors]
@@ -255,7 +254,7 @@ class TrainingSuite:
         yield Stage("search, outside training steps", tuple(self.tries), problems)
         self._choose({r.trial_id: r for r in latest(run.read()[0])})
         self.write_plan(run)
-        unlucky = {k: ("error", choice.reason) for k, choice in self.choices.items() if choice.lr is None}
+        unlucky = {k: (choice.failure, choice.reason) for k, choice in self.choices.items() if choice.lr is None}
         yield Stage("training, outside steps", tuple(self._finals()), unlucky | problems)
         yield Stage("decoding", tuple(self.decodes), problems)
 

@@ -36,18 +36,19 @@ def _gpu_meter(device: str) -> Meter | None:
 
 
 def _processor_meter(rapl: Path) -> Meter | None:
-    counters = [_Counter(zone) for zone in sorted(rapl.glob("intel-rapl:?")) if _readable(zone / "energy_uj")]
+    # Zones of whole packages only: others ("psys", "dram", cores) lie in or around them.
+    packages = [z for z in sorted(rapl.glob("intel-rapl:*")) if _text(z / "name").startswith("package")]
+    counters = [_Counter(zone) for zone in packages if _text(zone / "energy_uj")]
     if not counters:
         return None
     return Meter("RAPL, whole processor package", lambda: sum(counter.joules() for counter in counters))
 
 
-def _readable(path: Path) -> bool:
+def _text(path: Path) -> str:
     try:
-        path.read_text()
-    except OSError:  # newer kernels let root alone read it
-        return False
-    return True
+        return path.read_text()
+    except OSError:  # newer kernels let root alone read the counters
+        return ""
 
 
 class _Counter:

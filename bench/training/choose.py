@@ -33,6 +33,12 @@ class Choice:
     tries: tuple[Try, ...]
     lr: float | None
 
+    @property
+    def failure(self) -> str:
+        """The status that all tries share, else "error": what has become of a competitor with nothing to choose from."""
+        statuses = {t.status for t in self.tries}
+        return statuses.pop() if len(statuses) == 1 else "error"
+
     def to_plan(self) -> dict[str, Any]:
         fields = {f: getattr(self, f) for f in ("task", "architecture", "variant", "status", "reason")}
         chosen = None if self.lr is None else {"lr": self.lr}

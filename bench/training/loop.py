@@ -44,6 +44,7 @@ class State:
 
     Attributes:
         seconds: spent in steps, compiling left out. samples: seconds a step, one for each stretch but the first.
+        first_step_seconds: the first step's, that of every process where the model is compiled.
         best_score, best_step, waited: the best look at the tuning split, and how many looks ago that was.
         resumed_at: steps at which training went on from a checkpoint.
     """
@@ -104,6 +105,7 @@ class Training:
         self.best_weights: dict[str, Tensor] | None = None
         self.stopped_by = ""
         self.saved_at = time.monotonic()
+        self.compiled = False
         self.forward: Callable[..., Tensor] = torch.compile(model) if recipe.compile else model
         self._losses: list[Tensor] = []
         self._norms: list[Tensor] = []
@@ -123,10 +125,10 @@ class Training:
         try:
             while not self.stopped_by:
                 stop = self._next_stop()
-                energy = self.meter.joules() if self.meter else 0.0
                 while self.state.step < stop and not self._out_of_time():
+                    if self.state.step % self.recipe.evaluate_every or not self.state.step:
+                        self._save_state()  # never between the last step before a look and the look itself
                     self._stretch(min(STRETCH, stop - self.state.step))
-                self.state.joules += self.meter.joules() - energy if self.meter else 0.0
                 self._look()
                 self._judge()
                 self._save_state()
@@ -155,13 +157,17 @@ class Training:
         return stop if self.last_step is None else min(stop, self.last_step)
 
     def _stretch(self, steps: int) -> None:
-        first = self.state.step == 0
+        # A compiled model is compiled again by every process that goes on with it.
+        first = self.state.step == 0 or (self.recipe.compile and not self.compiled)
+        self.compiled = True
         steps = 1 if first else min(steps, STRETCH - self.state.step % STRETCH)  # the same stretches after a resume
         self._losses, self._norms = [], []
         self.model.train()
+        joules = self.meter.joules() if self.meter else 0.0
         seconds = self.clock.seconds(lambda: self._steps(steps))
+        self.state.joules += self.meter.joules() - joules if self.meter else 0.0
         if first:
-            self.state.first_step_seconds = seconds
+            self.state.first_step_seconds += seconds
         else:
             self.state.samples.append(round(seconds / steps, 9))
         self.state.seconds += 0.0 if first and self.recipe.compile else seconds
@@ -169,8 +175,6 @@ class Training:
         self._check(losses, norms)
         self.state.point("train", {"loss": losses[-1], "lr": self._lr(self.state.step - 1), "gradient_norm": norms[-1]})
         self.on_progress(self.state.step, self.last_step or 0, f"loss {losses[-1]:.3g}")
-        if time.monotonic() - self.saved_at > self.recipe.checkpoint_seconds:
-            self._save_state()
 
     def _steps(self, count: int) -> None:
         for _ in range(count):
@@ -180,8 +184,8 @@ class Training:
         recipe, step = self.recipe, self.state.step
         for group in self.optimizer.param_groups:
             group["lr"] = self._lr(step)
-        if recipe.dropout:
-            torch.manual_seed(stream("dropout", self.seed, step).initial_seed())
+        # Always: an architecture may draw for reasons of its own, and must not draw from what another trial left.
+        torch.manual_seed(stream("dropout", self.seed, step).initial_seed())
         batches = [self._batch(step * recipe.accumulate + i) for i in range(recipe.accumulate)]
         count = max(1, sum(predictions(batch) for batch in batches))
         total: Tensor | None = None

@@ -23,7 +23,7 @@ class Recipe(BaseModel):
         warmup: steps until the learning rate is full. final_lr: where it ends, as a share of it.
         weight_decay: on matrices only, not on biases and norms.
         clip: largest norm of the whole gradient; 0 for none.
-        dropout: on residual branches and the encoder's input; for architectures that have the setting.
+        dropout: on residual branches and the encoder's input; an architecture without the setting cannot take part.
         evaluate_every: steps between two looks at the tuning split; there is always one at the end.
         patience: looks without a better score after which training stops; 0 for never.
         keep: which weights are tested: those of the best look, or the last ones.

@@ -52,6 +52,7 @@ def cost(trial: Trial, session: Session, places: Places) -> None:
     """Counted FLOPs a token, and the memory of training, of a model made for this and thrown away."""
     work, recipe = _task(trial, places), _recipe(trial)
     session.send("phase", "train")
+    _model(trial, work.shape, recipe, "meta")  # whatever is wrong with it, in its own words
     entry, mode = ARCHITECTURES.get(trial.architecture), cast(Mode, trial.mode)
     encoder = build_encoder(entry, trial.settings, trial.width, trial.depth, mode == "causal", device="meta")
     counts, method = Counter(encoder, trial.width, backward=True).count(trial.length)
@@ -128,7 +129,10 @@ def train(trial: Trial, session: Session, places: Places, run_folder: Path | Non
                     session.extra(f"positions.{split}", {"loss": [round(x, 6) for x in losses], "count": counts})
     if asked["generate"] is not None:
         session.send("phase", "generate")
-        _samples(trial, session, model, work, asked["generate"])
+        try:
+            _samples(trial, session, model, work, asked["generate"])
+        except Exception as error:  # a training is worth more than what its model would have said
+            session.send("note", "samples", f"no samples: {type(error).__name__}: {error}")
     kept = ""
     if recipe.save_weights and folder is not None and run_folder is not None:
         path = folder / "weights.pt"
@@ -168,6 +172,8 @@ def _samples(trial: Trial, session: Session, model: SequenceModel, work: Task, w
         return
     prompt = wanted["prompt"] if wanted["prompt"] is not None else work.prompt
     ids_BS = torch.tensor([work.encode(prompt)])
+    if not ids_BS.numel():
+        raise ValueError(f"the prompt {prompt!r} holds no token; set generate.prompt")
     found = []
     for settings in wanted["samplers"]:
         sampler = Sampler.model_validate(settings)
@@ -183,7 +189,7 @@ def _samples(trial: Trial, session: Session, model: SequenceModel, work: Task, w
 def decode(trial: Trial, session: Session) -> None:
     """Time of one more token from the whole model, and the bytes of state, after `length` random tokens."""
     shape = TaskShape(**cast(dict[str, Any], trial.training)["shape"])
-    model = _model(trial, shape, _recipe(trial)).eval()
+    model = _model(trial, shape, _recipe(trial)).to(getattr(torch, trial.dtype)).eval()
     if not model.streams:
         raise Unsupported("it has no initial_state and step, so it cannot go on from a state")
     most = cast(Any, model.encoder).traits.max_length
@@ -253,13 +259,13 @@ def _recipe(trial: Trial) -> Recipe:
     return Recipe.model_validate(trial.training["recipe"])
 
 
-def _model(trial: Trial, shape: TaskShape, recipe: Recipe) -> SequenceModel:
+def _model(trial: Trial, shape: TaskShape, recipe: Recipe, device: str = "") -> SequenceModel:
     entry = ARCHITECTURES.get(trial.architecture)
     mode = cast(Mode, trial.mode)
     model = build_model(
         entry, trial.settings, trial.width, trial.depth, mode, shape, recipe.pooling,
         recipe.embedding,
-        seed=stream("init", trial.seed).initial_seed() >> 1, device=trial.device,
+        seed=stream("init", trial.seed).initial_seed() >> 1, device=device or trial.device,
     )  # fmt: skip
     limit = cast(Any, model.encoder).traits.max_length
     longest = shape.longest if trial.kind != "decode" else trial.length
