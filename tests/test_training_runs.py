@@ -244,3 +244,20 @@ def test_a_run_folder_that_another_process_writes_to(done: tuple[subprocess.Comp
     assert again.returncode == 2
     assert "another process" in again.stderr
     assert len(latest(only_run(out).read()[0])) > 0
+
+
+@pytest.mark.parametrize("suite", ["lm", "probes", "ablations"])
+@pytest.mark.parametrize("preset", ["standard", "full"])
+def test_large_presets_can_be_sized(suite: str, preset: str, tmp_path: Path) -> None:
+    """What only a GPU has the time for can be planned anywhere: widths solve, settings fit one another."""
+    done = run_all("--suite", suite, "--preset", preset, "--device", "cpu", "--dry-run", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("    ")]
+    assert len(lines) > 5
+    assert all("parameters" in line for line in lines), done.stdout
+
+
+def test_plugins_are_run_on_tasks_with_a_list_of_their_own(tmp_path: Path) -> None:
+    done = run_all("--suite", "probes", "--dry-run", "--plugin", str(FAULTY), "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(" well ") == 4, done.stdout

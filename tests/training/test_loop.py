@@ -209,3 +209,35 @@ def test_compiled_training_gives_the_same_curve() -> None:
     plain, compiled = trained(steps=20), trained(steps=20, compile=True)
     assert compiled.state.curves["tune"]["loss"] == pytest.approx(plain.state.curves["tune"]["loss"], rel=1e-3)
     assert compiled.state.seconds == plain.state.seconds - 1  # planted: a second a stretch, the first one left out
+
+
+@pytest.mark.parametrize("look", [1, 2, 3])
+def test_killed_while_looking_at_the_tuning_split(tmp_path: Path, look: int) -> None:
+    """The look is made again: it has a point in the curve, and a say in which weights are the best."""
+    straight = trained()
+    killed = Training(model(), Ragged(), recipe(checkpoint_seconds=1e-9), Clock(), folder=tmp_path)
+    plain, calls = killed.outcome, itertools.count(1)
+
+    def outcome(split: str) -> Outcome:
+        if next(calls) == look:
+            raise Killed
+        return plain(split)
+
+    killed.outcome = outcome  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        killed.run()
+    resumed = trained(folder=tmp_path)
+    assert resumed.state.curves == straight.state.curves
+    assert resumed.state.best_step == straight.state.best_step
+    assert checkpoint.digest(resumed.model.state_dict()) == checkpoint.digest(straight.model.state_dict())
+
+
+def test_chance_of_an_architectures_own_is_seeded_too() -> None:
+    """Dropout that the architecture's settings ask for, and not the recipe: whatever the process drew before."""
+    results = []
+    for before in (1, 2):
+        torch.manual_seed(before)
+        training = Training(model("attention", dropout=0.3), Ragged(), recipe(), Clock())
+        training.run()
+        results.append(checkpoint.digest(training.model.state_dict()))
+    assert results[0] == results[1]
