@@ -8,6 +8,8 @@ from reports.paired import Pair, corrected, difference
 from reports.training.data import Competitor, TaskRun
 from reports.training.scores import Board, Standing, average
 
+SOLVED = "mlp_hidden"  # set by the solver of budgets, not by whoever planned the change
+
 
 @dataclass(frozen=True)
 class Effect:
@@ -75,10 +77,12 @@ def _pairs(task: TaskRun, baseline: Standing, others: list[Standing]) -> dict[in
 
 
 def change(base: Competitor, other: Competitor) -> str:
-    """Settings that differ from the baseline's: "window 64 → 128"."""
-    keys = dict.fromkeys([*base.settings, *other.settings])
+    """Settings that differ from the baseline's: "window 64 → 128"; sizes that were solved for equal parameters left out."""
+    keys = [k for k in dict.fromkeys([*base.settings, *other.settings]) if k != SOLVED]
     parts = [f"{k} {base.settings.get(k, '–')} → {other.settings.get(k, '–')}" for k in keys
              if base.settings.get(k) != other.settings.get(k)]  # fmt: skip
+    if base.depth != other.depth:
+        parts.append(f"depth {base.depth} → {other.depth}")
     return ", ".join(parts)
 
 
