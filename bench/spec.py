@@ -289,7 +289,8 @@ def _validate(model: type[Any], raw: dict[str, Any], where: str) -> Any:
 
 def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
     first = error.errors()[0]
-    place = [str(part) for part in first["loc"] if "[" not in str(part)]  # a union's branch is no place of the user's
+    # The branch of a union is no place of the user's.
+    place = [str(part) for part in first["loc"] if not str(part).startswith(("tuple[", "literal["))]
     if first["type"] == "extra_forbidden":
         parts: dict[str, type[BaseModel]] = {
             "regimes": Regime, "tasks": TaskPlan, "search": Search, "generate": Generation, "samplers": Sampler,
