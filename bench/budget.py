@@ -9,13 +9,12 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, Literal
+from typing import Any
 
 from bench.contract import TaskShape
 from bench.models import build_encoder, build_model, count_parameters
 from bench.registry import Entry
-
-Match = Literal["parameters", "flops", "width"]
+from bench.spec import Match
 
 WIDTH_STEP = 8  # kernels want widths that are multiples of 8, heads and rotary pairs divide them
 MAX_WIDTH_STEP = 256

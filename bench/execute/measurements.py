@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from bench.conformance import QUICK_CHECKS, Subject
 from bench.contract import Mode, VectorTask
+from bench.execute.decoding import time_decoding
 from bench.execute.failures import NotFinite, Send, Unsupported
 from bench.execute.session import Session
-from bench.measure.decode import one_token, prefill
 from bench.measure.graph import Counter
 from bench.measure.kernels import kernels_of
 from bench.measure.memory import measure_memory
@@ -25,7 +25,6 @@ from bench.trial import Trial
 
 PATH_WIDTH = 16  # small, since only zeros and non-zeros count
 ROOF_SHARE = 4  # times a cell's seconds: everything is held against the roof
-DECODE_ROOM = 128  # tokens that timing may append to the context
 FIELD_LENGTH = 256
 FIELD_OUTPUTS = 64  # outputs tried for the widest field: where blocks have borders, it differs between positions
 
@@ -89,16 +88,7 @@ def _check_output(x_BTD: Tensor, y_BTD: Tensor) -> None:
 
 
 def _memory(session: Session, encoder: nn.Module, x_BTD: Tensor, grad_BTD: Tensor) -> None:
-    split = measure_memory(encoder, x_BTD, grad_BTD, session.device)
-    phase = "forward_backward"
-    session.value(phase, "activation_memory", split.activations, "B", "lower", "saved for backward")
-    session.value(phase, "weight_memory", split.weights, "B", "lower")
-    session.value(phase, "gradient_memory", split.gradients, "B", "lower")
-    session.value(phase, "optimizer_memory", split.optimizer, "B", "lower", "AdamW")
-    if split.peak.method != "unavailable":
-        session.value(phase, "peak_memory", split.peak.used, "B", "lower", split.peak.method)
-    if split.peak.reserved is not None:
-        session.value(phase, "peak_reserved_memory", split.peak.reserved, "B", "lower", split.peak.method)
+    session.memory("forward_backward", measure_memory(encoder, x_BTD, grad_BTD, session.device))
 
 
 def _graph(trial: Trial, session: Session) -> None:
@@ -164,19 +154,8 @@ def _smallest_width(build: Callable[[int], object], largest: int) -> int:
 def _decode(trial: Trial, session: Session) -> None:
     """Time of one more token, and the bytes of state, after `length` tokens."""
     encoder, x_BTD = _encoder(trial), _inputs(trial)
-    if not (hasattr(encoder, "initial_state") and hasattr(encoder, "step")):
-        raise Unsupported("it has no initial_state and step, so it cannot go on from a state")
-    most = cast(Any, encoder).traits.max_length
-    if most is not None and trial.length + DECODE_ROOM > most:
-        raise Unsupported(f"tokens after {trial.length:,} would pass the longest it accepts, {most:,}")
-    session.send("phase", "prefill")
-    with torch.no_grad():
-        states: list[Any] = []
-        session.device.seconds(lambda: states.append(prefill(encoder, x_BTD)))
-    session.send("phase", "decode")
-    step, size = one_token(encoder, x_BTD[:, :1], states.pop())
-    session.value("decode", "state_memory", size, "B", "lower")
-    session.timing("decode", step)
+    streams = hasattr(encoder, "initial_state") and hasattr(encoder, "step")
+    time_decoding(session, encoder, x_BTD, streams, cast(Any, encoder).traits.max_length)
 
 
 def _check(trial: Trial, session: Session) -> None:

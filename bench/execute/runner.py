@@ -110,7 +110,7 @@ class Runner:
                     record = self._one(trial, stage.problem(trial))
                     if not _same_skip(previous, record):
                         self.run.append(record)
-                    if record.status == "ok":
+                    if record.status == "ok" and trial.kind == "train":
                         self.run.forget_state(record.trial_id)
                     self.tally.statuses[record.status] += 1
                     self.tally.measured_s += record.measured_s

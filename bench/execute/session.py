@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.execute.failures import Send
 from bench.measure.device import Device, Peak, open_device
+from bench.measure.memory import MemorySplit
 from bench.measure.timing import Times, sample_times
 from bench.trial import Trial
 from results.schema import Better, Measurement
@@ -65,6 +66,17 @@ class Session:
         split: str = "none",
     ) -> None:
         self.send("measurement", Measurement(phase, metric, unit, better, value=value, method=method, split=split))
+
+    def memory(self, phase: str, split: MemorySplit) -> None:
+        """Send where the memory of a phase went."""
+        self.value(phase, "activation_memory", split.activations, "B", "lower", "saved for backward")
+        self.value(phase, "weight_memory", split.weights, "B", "lower")
+        self.value(phase, "gradient_memory", split.gradients, "B", "lower")
+        self.value(phase, "optimizer_memory", split.optimizer, "B", "lower", "AdamW")
+        if split.peak.method != "unavailable":
+            self.value(phase, "peak_memory", split.peak.used, "B", "lower", split.peak.method)
+        if split.peak.reserved is not None:
+            self.value(phase, "peak_reserved_memory", split.peak.reserved, "B", "lower", split.peak.method)
 
     def extra(self, key: str, value: Any) -> None:
         """Plain data for the record; what was sent stays there if the trial fails later."""

@@ -123,7 +123,7 @@ class Worker:
                     elif kind == "progress":
                         on_progress(*content)
                     elif kind == "extra":
-                        _put(answer.extra, *content)
+                        answer.extra[content[0]] = content[1]
                     elif kind == "measurement":
                         answer.measurements.append(content[0])
                     elif kind == "measured":
@@ -179,15 +179,6 @@ class Worker:
             return int(psutil.Process(self.process.pid).memory_info().rss)
         except psutil.Error:
             return 0
-
-
-def _put(tree: dict[str, Any], key: str, value: Any) -> None:
-    """Set a value under a dotted key."""
-    first, _, rest = key.partition(".")
-    if rest:
-        _put(tree.setdefault(first, {}), rest, value)
-    else:
-        tree[first] = value
 
 
 class _CPUWatch:

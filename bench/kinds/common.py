@@ -39,6 +39,25 @@ class Context:
     def memory_limit(self) -> int:
         return memory_limit(self.spec.memory_share)
 
+    def plan_head(self, run: Run) -> dict[str, Any]:
+        """What the plan of every kind of suite says."""
+        spec = self.spec
+        return {
+            "schema": 1,
+            "run_id": run.run_id,
+            "suite": self.suite.suite,
+            "kind": self.suite.kind,
+            "preset": self.preset,
+            "device": self.device,
+            "dtype": spec.dtype,
+            "mode": spec.mode,
+            "match": spec.match,
+            "target": spec.target,
+            "created": run.created or self.created,
+            "command": self.command,
+            "spec": spec.model_dump(mode="json"),
+        }
+
 
 class Prepared(Protocol):
     """A suite whose settings are checked and whose architectures are sized: all that is known before anything runs."""

@@ -76,34 +76,19 @@ class Scaling:
         return [*lines, f"  at least {seconds / 60:.0f} minutes; {more}"]
 
     def write_plan(self, run: Run) -> None:
-        context, spec = self.context, self.spec
-        run.write_json(
-            "plan.json",
-            {
-                "schema": 1,
-                "run_id": run.run_id,
-                "suite": context.suite.suite,
-                "kind": context.suite.kind,
-                "preset": context.preset,
-                "device": context.device,
-                "dtype": spec.dtype,
-                "mode": spec.mode,
-                "match": spec.match,
-                "target": spec.target,
-                "created": run.created or context.created,
-                "command": context.command,
-                "regimes": [
-                    {"name": name, "title": r.title, **({"tokens": r.tokens} if r.tokens else {"batch": r.batch})}
-                    for name, r in spec.regimes.items()
-                ],
-                "lengths": list(spec.lengths),
-                "seeds": list(range(spec.seeds)),
-                "expected_trials": self.expected,
-                "trial_ids": [t.trial_id for t in self.plan.trials],
-                "spec": spec.model_dump(mode="json"),
-                "architectures": self.shown,
-            },
-        )
+        spec = self.spec
+        own = {
+            "regimes": [
+                {"name": name, "title": r.title, **({"tokens": r.tokens} if r.tokens else {"batch": r.batch})}
+                for name, r in spec.regimes.items()
+            ],
+            "lengths": list(spec.lengths),
+            "seeds": list(range(spec.seeds)),
+            "expected_trials": self.expected,
+            "trial_ids": [t.trial_id for t in self.plan.trials],
+            "architectures": self.shown,
+        }
+        run.write_json("plan.json", {**self.context.plan_head(run), **own})
 
     def stages(self, run: Run) -> Iterator[Stage]:
         problems = {("", a.name, ""): (a.status, a.problem) for a in self.sized if a.problem}

@@ -49,7 +49,6 @@ class Competitor:
     settings: dict[str, Any]
     depth: int
     baseline: bool
-    recipe: Recipe
     found: dict[str, Any] = field(default_factory=dict)
     problem: str = ""
     status: str = "ok"
@@ -75,7 +74,7 @@ class TrainingSuite:
         self.first = self._checks() + self._costs()
         self.decodes = self._decodes()
         placeholders = [self._final(c, c.found and self._task(c).search.lr[0], s) for c, s in self._rounds()]
-        self.expected = len(self.first) + sum(map(len, self.searches.values())) + len(placeholders) + len(self.decodes)
+        self.expected = len(self.first) + len(self.tries) + len(placeholders) + len(self.decodes)
         self.run_id = self._run_id([*self.first, *self.tries, *placeholders, *self.decodes])
 
     # What is asked for.
@@ -134,13 +133,13 @@ class TrainingSuite:
         depth = task.plan.depth or self.spec.depth
         changes = self.spec.changes.get(name)
         first = BASELINE if changes else ""
-        yield Competitor(task.name, name, first, source, settings, depth, True, task.recipe)
+        yield Competitor(task.name, name, first, source, settings, depth, True)
         for variant, change in (changes or {}).items():
             own = {**settings, **{k: v for k, v in change.items() if k != "depth"}}
-            yield Competitor(task.name, name, variant, source, own, change.get("depth", depth), False, task.recipe)
+            yield Competitor(task.name, name, variant, source, own, change.get("depth", depth), False)
 
     def _sized(self, sizer: Sizer, task: LearntTask, entry: dict[str, Any], c: Competitor) -> Competitor:
-        dropout, init = c.recipe.dropout, c.recipe.init
+        dropout, init = task.recipe.dropout, task.recipe.init
         settings = c.settings
         if dropout and "dropout" in entry["settings"]:
             settings = {"dropout": dropout, **settings}
@@ -154,10 +153,9 @@ class TrainingSuite:
         if answer.status == "ok" and dropout and "dropout" not in entry["settings"]:
             answer.status = "unsupported"
             answer.reason = "the recipe asks for dropout, and it has no such setting; add one, or use recipe.dropout=0"
-        parts = (c.task, c.architecture, c.variant, c.source, settings, c.depth, c.baseline, c.recipe)
         if answer.status != "ok":
-            return Competitor(*parts, {}, f"could not be built: {answer.reason}", answer.status)
-        return Competitor(*parts, answer.result)
+            return replace(c, settings=settings, problem=f"could not be built: {answer.reason}", status=answer.status)
+        return replace(c, settings=settings, found=answer.result)
 
     # Trials.
 
@@ -292,12 +290,11 @@ class TrainingSuite:
                     name = f"{c.architecture} {c.variant}".strip()
                     size = f"width {c.found.get('width', 0):>5}  {c.found.get('parameters', 0):>12,} parameters"
                     lines.append(f"    {name:<34} {c.problem or size}")
-        kinds = Counter(f"{t.kind}" for t in [*self.first, *self.tries, *self.decodes])
+        kinds = Counter(t.kind for t in [*self.first, *self.tries, *self.decodes])
         kinds["train"] += len(self._rounds())
         return [*lines, *(f"  {count:>5} {kind} trials" for kind, count in kinds.items())]
 
     def write_plan(self, run: Run) -> None:
-        context, spec = self.context, self.spec
         trials = [*self.first, *self.tries, *(self._finals() if self.choices else [])]
         shown: dict[str, dict[str, Any]] = {}
         for entry in self.entries:
@@ -305,12 +302,10 @@ class TrainingSuite:
             nothing: dict[str, Any] = {"width": 0, "depth": 0, "parameters": 0, "config": {}, "traits": None}
             shown[entry["name"]] = {**entry, **(own or nothing), "settings": (own or {}).get("settings", {})}
         content = {
-            "schema": 1, "run_id": run.run_id, "suite": context.suite.suite, "kind": context.suite.kind,
-            "preset": context.preset, "device": context.device, "dtype": spec.dtype, "mode": spec.mode,
-            "match": spec.match, "target": spec.target, "created": run.created or context.created,
-            "command": context.command, "title": spec.title, "seeds": list(range(max(t.seeds for t in self.tasks))),
-            "expected_trials": self.expected, "trial_ids": [t.trial_id for t in (*trials, *self.decodes)],
-            "spec": spec.model_dump(mode="json"), "tasks": [self._task_plan(t) for t in self.tasks],
+            **self.context.plan_head(run), "title": self.spec.title,
+            "seeds": list(range(max(t.seeds for t in self.tasks))), "expected_trials": self.expected,
+            "trial_ids": [t.trial_id for t in (*trials, *self.decodes)],
+            "tasks": [self._task_plan(t) for t in self.tasks],
             "architectures": list(shown.values()), "competitors": [_competitor_plan(c) for c in self.competitors],
         }  # fmt: skip
         if self.choices:

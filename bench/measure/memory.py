@@ -68,11 +68,10 @@ def measure_memory(encoder: nn.Module, x_BTD: Tensor, grad_BTD: Tensor, device: 
     peak = device.peak(step)
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=0.0)
     optimizer.step()
-    state = [v for s in optimizer.state.values() for v in s.values() if isinstance(v, Tensor) and v.dim() > 0]
     split = MemorySplit(
         weights=_bytes(list(encoder.parameters())),
-        gradients=_bytes([p.grad for p in encoder.parameters() if p.grad is not None]),
-        optimizer=_bytes(state),
+        gradients=_gradient_bytes(encoder),
+        optimizer=_state_bytes(optimizer),
         activations=saved.total,
         peak=peak,
     )
@@ -97,12 +96,13 @@ def measure_training(
             with SavedBytes(model) as saved:
                 value = loss()
             value.backward()
-            gradients = _bytes([p.grad for p in model.parameters() if p.grad is not None])
+            gradients = _gradient_bytes(model)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        state = [v for s in optimizer.state.values() for v in s.values() if isinstance(v, Tensor) and v.dim() > 0]
         split.append(
-            MemorySplit(_bytes(list(model.parameters())), gradients, _bytes(state), saved.total, Peak(0, None, ""))
+            MemorySplit(
+                _bytes(list(model.parameters())), gradients, _state_bytes(optimizer), saved.total, Peak(0, None, "")
+            )
         )
 
     peak = device.peak(build_and_step)
@@ -111,6 +111,15 @@ def measure_training(
 
 def _storage(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
+
+
+def _gradient_bytes(module: nn.Module) -> int:
+    return _bytes([p.grad for p in module.parameters() if p.grad is not None])
+
+
+def _state_bytes(optimizer: torch.optim.Optimizer) -> int:
+    """Its tensors but for counters of steps."""
+    return _bytes([v for s in optimizer.state.values() for v in s.values() if isinstance(v, Tensor) and v.dim() > 0])
 
 
 def _bytes(tensors: list[Tensor]) -> int:

@@ -5,7 +5,6 @@ Legend: B batch, T tokens, C outputs.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
@@ -71,7 +70,3 @@ class _Sums:
         outcome.loss_T = rows[0]
         outcome.correct_T, outcome.count_T = [int(c) for c in rows[1]], [int(c) for c in rows[2]]
         return outcome
-
-
-def is_finite(outcome: Outcome) -> bool:
-    return math.isfinite(outcome.loss)

@@ -21,7 +21,7 @@ from bench.contract import Batch, Outcome, Score, Task, stream
 from bench.execute.failures import NotFinite
 from bench.measure.energy import Meter
 from bench.training import checkpoint
-from bench.training.evaluate import evaluate, is_finite
+from bench.training.evaluate import evaluate
 from bench.training.losses import loss_sum, predictions, tokens
 from bench.training.recipe import Recipe
 
@@ -96,7 +96,7 @@ class Training:
         on_note: Callable[[str], None] = unheard,
     ) -> None:
         self.model, self.task, self.recipe, self.clock, self.device = model, task, recipe, clock, device
-        self.dtype, self.seed, self.meter = getattr(torch, dtype), seed, meter
+        self.dtype, self.seed, self.meter = dtype, seed, meter
         self.path = folder / "state.pt" if folder is not None else None
         self.on_curve, self.on_progress, self.on_note = on_curve, on_progress, on_note
         self.optimizer = make_optimizer(model, recipe)
@@ -111,10 +111,7 @@ class Training:
         self._norms: list[Tensor] = []
 
     def precision(self) -> AbstractContextManager[object]:
-        """Number format of the passes; weights and optimiser stay in float32."""
-        if self.dtype == torch.float32:
-            return nullcontext()
-        return torch.autocast(torch.device(self.device).type, dtype=self.dtype)
+        return precision(self.device, self.dtype)
 
     def run(self) -> State:
         """Train to the end of the budget, or until the tuning split says stop.
@@ -141,7 +138,7 @@ class Training:
     def outcome(self, split: str) -> Outcome:
         """One pass over a split with the weights as they are."""
         outcome = evaluate(self.model, self.task, split, self.recipe.evaluate_batch, self.device, self.precision)
-        if not is_finite(outcome):
+        if not math.isfinite(outcome.loss):
             raise NotFinite(f"the loss on '{split}' is not a number after step {self.state.step}")
         return outcome
 
@@ -276,6 +273,13 @@ class Training:
             raise RuntimeError(f"{self.path} does not fit this trial ({error}); remove it") from error
         self.state, self.best_weights, self.stopped_by = state, content["best_weights"], content["stopped_by"]
         self.state.resumed_at.append(self.state.step)
+
+
+def precision(device: str, dtype: str) -> AbstractContextManager[object]:
+    """Number format of the passes; weights and optimiser stay in float32."""
+    if dtype == "float32":
+        return nullcontext()
+    return torch.autocast(torch.device(device).type, dtype=getattr(torch, dtype))
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:

@@ -1,7 +1,7 @@
 """The kinds of trial of suites that train: what a step costs, one training, decoding from the whole model.
 
-Runs in the child. `Trial.training` holds: `recipe` (bench.training.recipe), `shape` of the task, `primary` metric, and for
-trainings `tests` (whether test splits are scored) and `generate` (what to sample, or None).
+Runs in the child. `Trial.training` holds: `recipe` (bench.training.recipe), `shape` of the task, and for trainings
+`tests` (whether test splits are scored) and `generate` (what to sample, or None).
 """
 
 from __future__ import annotations
@@ -16,24 +16,23 @@ import torch
 
 from bench.contract import Mode, Outcome, Places, Task, TaskShape, TextTask, stream
 from bench.decode import generate
+from bench.execute.decoding import time_decoding
 from bench.execute.failures import Send, Unsupported
 from bench.execute.session import Session
-from bench.measure.decode import one_token, prefill
 from bench.measure.energy import open_meter
 from bench.measure.graph import Counter
 from bench.measure.memory import measure_training
 from bench.measure.timing import UNSTABLE_SPREAD, spread
-from bench.models import SequenceModel, build_encoder, build_model, build_task
+from bench.models import SequenceModel, build_model, build_task
 from bench.registry import ARCHITECTURES, TASKS
 from bench.sampler import Sampler
 from bench.training import checkpoint
-from bench.training.loop import State, Training, make_optimizer
+from bench.training.loop import State, Training, make_optimizer, precision
 from bench.training.losses import loss_sum, predictions
 from bench.training.recipe import Recipe
 from bench.trial import Trial
 
 MOST_POINTS = 400  # of a learning curve in a record
-DECODE_ROOM = 128  # tokens that timing may append to the context
 
 
 def run_training_trial(trial: Trial, send: Send, places: Places, run_folder: Path | None) -> dict[str, Any]:
@@ -52,9 +51,7 @@ def cost(trial: Trial, session: Session, places: Places) -> None:
     """Counted FLOPs a token, and the memory of training, of a model made for this and thrown away."""
     work, recipe = _task(trial, places), _recipe(trial)
     session.send("phase", "train")
-    _model(trial, work.shape, recipe, "meta")  # whatever is wrong with it, in its own words
-    entry, mode = ARCHITECTURES.get(trial.architecture), cast(Mode, trial.mode)
-    encoder = build_encoder(entry, trial.settings, trial.width, trial.depth, mode == "causal", device="meta")
+    encoder = _model(trial, work.shape, recipe, "meta").encoder
     counts, method = Counter(encoder, trial.width, backward=True).count(trial.length)
     flops = counts.flops / trial.length + _outside_encoder(work.shape, trial.width, trial.length)
     session.value("train", "flops_per_token", flops, "FLOP", "lower", method)
@@ -63,10 +60,9 @@ def cost(trial: Trial, session: Session, places: Places) -> None:
 
     def make() -> Any:
         model = _model(trial, work.shape, recipe)
-        training = Training(model, work, recipe, session.device, trial.device, trial.dtype)
 
         def loss() -> Any:
-            with training.precision():
+            with precision(trial.device, trial.dtype):
                 outputs = model(batch.inputs, batch.keep_BT)
             return loss_sum(outputs, batch.targets, work.shape) / amount
 
@@ -75,14 +71,7 @@ def cost(trial: Trial, session: Session, places: Places) -> None:
     if trial.device != "cpu":
         make()[2]().backward()  # kernels are chosen, and workspaces made, before memory is looked at
     split = measure_training(make, session.device)
-    session.value("train", "activation_memory", split.activations, "B", "lower", "saved for backward")
-    session.value("train", "weight_memory", split.weights, "B", "lower")
-    session.value("train", "gradient_memory", split.gradients, "B", "lower")
-    session.value("train", "optimizer_memory", split.optimizer, "B", "lower", "AdamW")
-    if split.peak.method != "unavailable":
-        session.value("train", "peak_memory", split.peak.used, "B", "lower", split.peak.method)
-    if split.peak.reserved is not None:
-        session.value("train", "peak_reserved_memory", split.peak.reserved, "B", "lower", split.peak.method)
+    session.memory("train", split)
 
 
 def _outside_encoder(shape: TaskShape, width: int, length: int) -> float:
@@ -98,9 +87,15 @@ def train(trial: Trial, session: Session, places: Places, run_folder: Path | Non
     model = _model(trial, work.shape, recipe)
     folder = run_folder / "checkpoints" / trial.trial_id if run_folder is not None else None
     meter = open_meter(trial.device)
+    curves: dict[str, dict[str, list[float]]] = {}
+
+    def on_curve(name: str, columns: dict[str, list[float]]) -> None:
+        curves[name] = thinned(columns)
+        session.extra("curves", curves)
+
     training = Training(
         model, work, recipe, session.device, trial.device, trial.dtype, trial.seed, folder, meter,
-        on_curve=lambda curve, columns: session.extra(f"curves.{curve}", thinned(columns)),
+        on_curve=on_curve,
         on_progress=lambda step, steps, words: session.send("progress", step, steps, words),
         on_note=lambda note: session.send("note", "checkpoint", note),
     )  # fmt: skip
@@ -118,6 +113,7 @@ def train(trial: Trial, session: Session, places: Places, run_folder: Path | Non
     asked = cast(dict[str, Any], trial.training)
     if asked["tests"]:
         session.send("phase", "test")
+        positions: dict[str, Any] = {}
         for split in work.splits:
             if split != "tune":
                 outcome = training.outcome(split)
@@ -126,7 +122,9 @@ def train(trial: Trial, session: Session, places: Places, run_folder: Path | Non
                 if outcome.count_T:
                     counts = [n for n in outcome.count_T if n]
                     losses = [x / n for x, n in zip(outcome.loss_T, outcome.count_T, strict=True) if n]
-                    session.extra(f"positions.{split}", {"loss": [round(x, 6) for x in losses], "count": counts})
+                    positions[split] = {"loss": [round(x, 6) for x in losses], "count": counts}
+        if positions:
+            session.extra("positions", positions)
     if asked["generate"] is not None:
         session.send("phase", "generate")
         try:
@@ -190,21 +188,9 @@ def decode(trial: Trial, session: Session) -> None:
     """Time of one more token from the whole model, and the bytes of state, after `length` random tokens."""
     shape = TaskShape(**cast(dict[str, Any], trial.training)["shape"])
     model = _model(trial, shape, _recipe(trial)).to(getattr(torch, trial.dtype)).eval()
-    if not model.streams:
-        raise Unsupported("it has no initial_state and step, so it cannot go on from a state")
-    most = cast(Any, model.encoder).traits.max_length
-    if most is not None and trial.length + DECODE_ROOM > most:
-        raise Unsupported(f"tokens after {trial.length:,} would pass the longest it accepts, {most:,}")
     ids_BT = torch.randint(shape.vocabulary, (1, trial.length), generator=stream("decode", trial.seed))
-    ids_BT = ids_BT.to(trial.device)
-    session.send("phase", "prefill")
-    with torch.no_grad():
-        states: list[Any] = []
-        session.device.seconds(lambda: states.append(prefill(model, ids_BT)))
-    session.send("phase", "decode")
-    step, size = one_token(model, ids_BT[:, :1], states.pop())
-    session.value("decode", "state_memory", size, "B", "lower")
-    session.timing("decode", step)
+    most = cast(Any, model.encoder).traits.max_length
+    time_decoding(session, model, ids_BT.to(trial.device), model.streams, most)
 
 
 def describe_task(name: str, settings: dict[str, Any], mode: Mode, places: Places) -> dict[str, Any]:
