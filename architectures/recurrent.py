@@ -44,12 +44,11 @@ class RecurrentMixer(Mixer):
         self.num_hidden = num_hidden
 
     def forward(self, x_BTD: Tensor, keep_BT: Tensor | None = None) -> Tensor:
-        too_long = x_BTD.shape[1] > longest_chunk(x_BTD)
-        if not self.core.bidirectional:  # padding is on the right, so no real token comes after it
-            return self._chunked(x_BTD, self.zeros(x_BTD), self._weights(0))[0] if too_long else self.core(x_BTD)[0]
-        if keep_BT is None and not too_long:
-            return self.core(x_BTD)[0]
+        if self.core.bidirectional and keep_BT is None and x_BTD.is_cuda and x_BTD.shape[1] <= CUDNN_MAX_LENGTH:
+            return self.core(x_BTD)[0]  # both directions in one launch
         forwards_BTH = self._chunked(x_BTD, self.zeros(x_BTD), self._weights(0))[0]
+        if not self.core.bidirectional:  # padding is on the right, so no real token comes after it
+            return forwards_BTH
         flipped_BTD = flip_real(x_BTD, keep_BT)
         backwards_BTH = self._chunked(flipped_BTD, self.zeros(x_BTD), self._weights(1))[0]
         return torch.cat([forwards_BTH, flip_real(backwards_BTH, keep_BT)], dim=-1)

@@ -3,17 +3,16 @@
     python -m pytest -m perf tests/perf --benchmark-columns=median,iqr,rounds --benchmark-json=perf.json
 
 A benchmark, not a test: nothing here fails for being slow. The ratio (ours over plain, median of pairs, with its 95 %
-bootstrap interval) is printed and kept in the JSON as `extra_info`. Aim: at most 1.05 for attention, lstm and conv1d; at
-most 1/8 for windowed attention with 256 tokens in sight against full attention at 16,384.
+bootstrap interval) is printed and kept in the JSON as `extra_info`. Aim: at most 1.05 for attention, lstm and conv1d; below
+1 for gru (`architectures/gru_cpu.py`); at most 1/8 for windowed attention with 256 tokens in sight against full attention at
+16,384.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -25,6 +24,7 @@ from architectures.heads import HeadConfig
 from architectures.windowed import WindowConfig, WindowedMixer
 from bench.models import build_encoder
 from bench.registry import ARCHITECTURES
+from tests.perf.pairs import report_ratio
 
 pytestmark = pytest.mark.perf
 
@@ -68,8 +68,8 @@ class PlainConv(nn.Module):
         return self.conv(x.transpose(1, 2)).transpose(1, 2)
 
 
-def lstm_mixer(width: int) -> nn.Module:
-    return build_encoder(ARCHITECTURES.get("lstm"), {}, width, 1, True).blocks[0].mixer
+def recurrent_mixer(name: str, width: int) -> nn.Module:
+    return build_encoder(ARCHITECTURES.get(name), {}, width, 1, True).blocks[0].mixer
 
 
 def step(module: nn.Module, x: Tensor) -> Callable[[], None]:
@@ -86,30 +86,25 @@ def step(module: nn.Module, x: Tensor) -> Callable[[], None]:
     return run
 
 
-def in_turns(ours: Callable[[], None], plain: Callable[[], None], pairs: int) -> tuple[list[float], list[float]]:
-    """Times of both, taken pair by pair so that drift falls on both; each pair in the other order than the last."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(2):
-        ours()
-        plain()
-    for pair in range(pairs):
-        for side in (0, 1) if pair % 2 else (1, 0):
-            start = time.perf_counter()
-            (ours, plain)[side]()
-            times[side].append(time.perf_counter() - start)
-    return times
-
-
 CASES: dict[str, tuple[Callable[[], nn.Module], Callable[[], nn.Module], tuple[int, int, int], int]] = {
     "attention / SDPA, T 2048": (lambda: AttentionMixer(PLAIN, 64, True), lambda: PlainAttention(64, 4), (1, 2048, 64), 60),
     "attention / SDPA, 8 x 512": (
         lambda: AttentionMixer(PLAIN, 256, True), lambda: PlainAttention(256, 4), (8, 512, 256), 60,
     ),
     "lstm / nn.LSTM, T 2048": (
-        lambda: lstm_mixer(64), lambda: First(nn.LSTM(64, 64, batch_first=True)), (1, 2048, 64), 100,
+        lambda: recurrent_mixer("lstm", 64), lambda: First(nn.LSTM(64, 64, batch_first=True)), (1, 2048, 64), 100,
     ),
     "lstm / nn.LSTM, 16 x 256": (
-        lambda: lstm_mixer(256), lambda: First(nn.LSTM(256, 256, batch_first=True)), (16, 256, 256), 40,
+        lambda: recurrent_mixer("lstm", 256), lambda: First(nn.LSTM(256, 256, batch_first=True)), (16, 256, 256), 40,
+    ),
+    "gru / nn.GRU, T 1024": (
+        lambda: recurrent_mixer("gru", 128), lambda: First(nn.GRU(128, 128, batch_first=True)), (1, 1024, 128), 40,
+    ),
+    "gru / nn.GRU, 12 x 64": (
+        lambda: recurrent_mixer("gru", 120), lambda: First(nn.GRU(120, 120, batch_first=True)), (12, 64, 120), 100,
+    ),
+    "gru / nn.GRU, 16 x 256": (
+        lambda: recurrent_mixer("gru", 256), lambda: First(nn.GRU(256, 256, batch_first=True)), (16, 256, 256), 20,
     ),
     "conv1d / nn.Conv1d, T 4096": (lambda: ConvMixer(64, 7, 1, True), lambda: PlainConv(64, 7), (1, 4096, 64), 100),
     "conv1d / nn.Conv1d, 8 x 512": (lambda: ConvMixer(256, 7, 1, True), lambda: PlainConv(256, 7), (8, 512, 256), 60),
@@ -126,12 +121,4 @@ def test_ratio(name: str, benchmark: Any) -> None:
     make_ours, make_plain, shape, pairs = CASES[name]
     torch.manual_seed(0)
     x = torch.randn(shape)
-    ours, plain = in_turns(step(make_ours(), x), step(make_plain(), x), pairs)
-    ratios = np.array(ours) / np.array(plain)
-    draws = np.random.default_rng(0).choice(ratios, (2000, len(ratios)))
-    low, high = np.quantile(np.median(draws, axis=1), [0.025, 0.975])
-    summary = {"ratio": float(np.median(ratios)), "low": float(low), "high": float(high), "pairs": pairs}
-    benchmark.extra_info.update(summary, ours_s=float(np.median(ours)), plain_s=float(np.median(plain)))
-    print(f"\n{name}: {summary['ratio']:.3f} [{low:.3f}; {high:.3f}] over {pairs} pairs")
-    benchmark.pedantic(lambda: None, rounds=1)  # the figures are in extra_info: pairs, which pytest-benchmark has not
-    assert np.isfinite(ratios).all()
+    report_ratio(name, benchmark, step(make_ours(), x), step(make_plain(), x), pairs)

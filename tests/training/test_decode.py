@@ -41,7 +41,7 @@ def test_always_a_distribution_that_keeps_the_likeliest(
 ) -> None:
     p_C = probabilities(torch.tensor([logits]), Sampler(temperature=temperature, top_k=top_k, top_p=top_p))[0]
     assert float(p_C.sum()) == pytest.approx(1)
-    assert p_C[int(torch.tensor(logits).argmax())] > 0
+    assert any(p > 0 and logit >= max(logits) - 1e-6 for p, logit in zip(p_C.tolist(), logits, strict=True))
 
 
 @pytest.mark.parametrize("name", [e for e in ARCHITECTURES.names() if ARCHITECTURES.get(e).source == "built-in"])
