@@ -203,15 +203,22 @@ def _overrides(choice: _Choice, suite: Any, preset: str) -> dict[str, Any]:
 
 
 def _chosen_tasks(names: tuple[str, ...], suite: Any, preset: str) -> dict[str, Any]:
-    """The named tasks with the suite's settings for them; a text file by its path is a task too."""
-    from bench.spec import resolve
+    """The named tasks with the suite's settings for them. A text file by its path is a task too, and so are examples in a
+    file that a YAML file describes."""
+    from bench.spec import read_settings, resolve
 
     spec: Any = resolve(suite, preset, {})
     known = spec.model_dump(mode="python", exclude_unset=True)["tasks"]
     usual = known[next(iter(spec.chosen))].get("settings", {})
     found: dict[str, Any] = {}
-    for name in names:
-        if "/" in name or name.endswith(".txt"):
+    for name in (member for named in names for member in spec.groups.get(named, (named,))):
+        if name.endswith((".yaml", ".yml")):
+            if "sentence_file" in found:
+                raise Stop(f"--tasks {name}: one such file a run; run the command once for each")
+            plan = known.get("sentence_file", {})
+            own = read_settings(Path(name), paths=("path", "test_path"))
+            found["sentence_file"] = {**plan, "settings": {**plan.get("settings", {}), **own}}
+        elif "/" in name or name.endswith(".txt"):
             if "text_lm" in found:
                 raise Stop(f"--tasks {name}: one text file a run; run the command once for each")
             alike = {key: usual[key] for key in ("context", "tune_tokens") if key in usual}

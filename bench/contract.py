@@ -144,12 +144,13 @@ class TaskShape:
 
 @dataclass(frozen=True)
 class Score:
-    """One number that says how well a task was done on a split."""
+    """One number that says how well a task was done on a split. `note`: what a reader must know of it, mostly nothing."""
 
     metric: str
     value: float
     unit: str
     better: Better
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,7 @@ class TrainSpec(_Strict):
     Attributes:
         title: the page's heading.
         tasks: what can be learnt; each may change recipe, search, size and settings. run: those that are, where no other
-            is named on the command line; all of them if empty.
+            is named on the command line; all of them if empty. groups: names that stand for several tasks there.
         match, target: what every competitor has the same of (parameters of the whole model, forward FLOPs of the encoder, or
             width), and how much.
         recipe: how everything is trained; a task's `recipe` changes single values.
@@ -169,6 +169,7 @@ class TrainSpec(_Strict):
     architectures: tuple[str, ...] | Literal["all"] = "all"
     leave_out: tuple[str, ...] = ()
     run: tuple[str, ...] = ()
+    groups: dict[str, tuple[str, ...]] = {}
     settings: dict[str, dict[str, Any]] = {}
     changes: dict[str, dict[str, dict[str, Any]]] = {}
     decode_lengths: tuple[Positive, ...] = ()
@@ -246,6 +247,21 @@ def load_suite(name: str) -> SuiteFile:
             raise SpecError(f"{path}: no preset '{preset}'; {did_you_mean(preset, list(PRESETS))}")
         resolve(suite, preset, {}, where=f"{path}, preset {preset}" if changes else str(path))
     return suite
+
+
+def read_settings(path: Path, paths: tuple[str, ...]) -> dict[str, Any]:
+    """Settings of a task from a YAML file; those in `paths` are files, found from where the YAML file lies."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SpecError(f"cannot read {path} ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
+        raise SpecError(f"{path}: expected settings and their values, such as 'path: reviews.csv'")
+    return {
+        k: str((path.parent / v).resolve()) if k in paths and isinstance(v, str) and v else v for k, v in raw.items()
+    }
 
 
 def resolve(suite: SuiteFile, preset: str, overrides: dict[str, Any], where: str = "") -> Spec:

@@ -19,7 +19,9 @@ from typing import Any
 from bench.contract import DataMissing, Places
 
 NO_DOWNLOAD = "docs_lm"
-"""The task that every message names as one that runs anywhere."""
+"""The task that every message about missing text names as one that runs anywhere."""
+NO_DOWNLOAD_SENTENCES = "mini_acceptability"
+"""The same for sentences."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,22 @@ class Hub:
     splits: dict[str, str]
     host: str
     label: str
+
+    def load(self, task: str, wanted: str, way: str, instead: str = NO_DOWNLOAD) -> Any:
+        """The data set: downloaded, or what an earlier download left in the hub's own cache.
+
+        Raises DataMissing, which names `way` to do without a download, and a task `instead`.
+        """
+        reachable = answers(self.host)
+        why = f"download from {self.label} failed" if reachable else f"no network to {self.host}"
+        try:
+            import datasets
+
+            with contextlib.nullcontext() if reachable else _offline():
+                return datasets.load_dataset(**self.arguments)
+        except Exception as error:
+            detail = f" ({type(error).__name__}: {' '.join(str(error).split())[:200]})" if reachable else ""
+            raise missing(task, wanted, f"{why}{detail}, and no local copy", way, instead) from error
 
 
 @dataclass(frozen=True)
@@ -104,18 +122,8 @@ class Source:
         return Text(key.hexdigest(), f"data folder: {', '.join(self.files.values())}", read)
 
     def _from_hub(self, task: str) -> dict[str, str]:
-        """Download, or take what an earlier download left in the hub's own cache."""
-        reachable = answers(self.hub.host)
-        why = f"download from {self.hub.label} failed" if reachable else f"no network to {self.hub.host}"
-        try:
-            import datasets
-
-            with contextlib.nullcontext() if reachable else _offline():
-                loaded = datasets.load_dataset(**self.hub.arguments)
-            return {part: self.tidy(loaded[split]["text"]) for part, split in self.hub.splits.items()}
-        except Exception as error:
-            detail = f" ({type(error).__name__}: {' '.join(str(error).split())[:200]})" if reachable else ""
-            raise self._missing(task, f"{why}{detail}, and no local copy") from error
+        loaded = self.hub.load(task, self.name, self._folder_way)
+        return {part: self.tidy(loaded[split]["text"]) for part, split in self.hub.splits.items()}
 
     def _checked(self, task: str, texts: dict[str, str], where: str, other: str = "") -> dict[str, str]:
         for part, expected in self.sha256.items():
@@ -129,12 +137,20 @@ class Source:
     def _no_folder(self) -> str:
         return f"put the original there, or name no folder so that it is downloaded ({self.hub.label})"
 
-    def _missing(self, task: str, why: str, way: str = "") -> DataMissing:
+    @property
+    def _folder_way(self) -> str:
         files = " and ".join(f"DIR/{name}" for name in self.files.values())
-        way = way or f"pass --data-dir DIR (or SEQBENCH_DATA) with {files}"
-        return DataMissing(
-            f"{task} needs {self.name}: {why}; {way}, or choose a task that needs no download such as {NO_DOWNLOAD}"
-        )
+        return f"pass --data-dir DIR (or SEQBENCH_DATA) with {files}"
+
+    def _missing(self, task: str, why: str, way: str = "") -> DataMissing:
+        return missing(task, self.name, why, way or self._folder_way)
+
+
+def missing(task: str, wanted: str, why: str, way: str, instead: str = NO_DOWNLOAD) -> DataMissing:
+    """One line: what is needed, why it is not here, and both ways out."""
+    return DataMissing(
+        f"{task} needs {wanted}: {why}; {way}, or choose a task that needs no download such as {instead}"
+    )
 
 
 def answers(host: str, seconds: float = 5.0) -> bool:

@@ -57,6 +57,7 @@ class State:
     joules: float = 0.0
     samples: list[float] = field(default_factory=list)
     best_score: float | None = None
+    positions: int = 0
     best_step: int = 0
     waited: int = 0
     target_seconds: float | None = None
@@ -189,6 +190,7 @@ class Training:
         total: Tensor | None = None
         for batch in batches:
             self.state.tokens += tokens(batch)
+            self.state.positions += batch.inputs.shape[0] * batch.inputs.shape[1]
             on_device = batch if self.device == "cpu" else batch.to(self.device)
             with self.precision():
                 outputs = self.forward(on_device.inputs, on_device.keep_BT)

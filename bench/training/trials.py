@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 
-from bench.contract import Mode, Outcome, Places, Task, TaskShape, TextTask, stream
+from bench.contract import Mode, Outcome, Places, Score, Task, TaskShape, TextTask, stream
 from bench.decode import generate
 from bench.execute.decoding import time_decoding
 from bench.execute.failures import Send, Unsupported
@@ -108,8 +109,7 @@ def train(trial: Trial, session: Session, places: Places, run_folder: Path | Non
     training.take_best()
 
     session.send("phase", "tune")
-    for score in work.scores("tune", training.outcome("tune")):
-        session.value("tune", score.metric, score.value, score.unit, score.better, split="tune")
+    _send_scores(session, "tune", "tune", work.scores("tune", training.outcome("tune")))
     asked = cast(dict[str, Any], trial.training)
     if asked["tests"]:
         session.send("phase", "test")
@@ -117,8 +117,7 @@ def train(trial: Trial, session: Session, places: Places, run_folder: Path | Non
         for split in work.splits:
             if split != "tune":
                 outcome = training.outcome(split)
-                for score in work.scores(split, outcome):
-                    session.value("test", score.metric, score.value, score.unit, score.better, split=split)
+                _send_scores(session, "test", split, work.scores(split, outcome))
                 if outcome.count_T:
                     counts = [n for n in outcome.count_T if n]
                     losses = [x / n for x, n in zip(outcome.loss_T, outcome.count_T, strict=True) if n]
@@ -141,6 +140,13 @@ def train(trial: Trial, session: Session, places: Places, run_folder: Path | Non
     session.extra("checkpoint", kept)
 
 
+def _send_scores(session: Session, phase: str, split: str, scores: Iterable[Score]) -> None:
+    for score in scores:
+        session.value(phase, score.metric, score.value, score.unit, score.better, split=split)
+        if score.note:
+            session.send("note", f"scores of {split}", score.note)
+
+
 def _send_costs(session: Session, training: Training, state: State, counter: str) -> None:
     samples = state.samples or [state.first_step_seconds]
     session.samples("train", "time", samples, "s", "lower")
@@ -152,6 +158,7 @@ def _send_costs(session: Session, training: Training, state: State, counter: str
     session.value("train", "tokens_per_second", state.tokens / max(state.seconds, 1e-9), "tokens/s", "higher")
     session.value("train", "steps", state.step, "steps", "none")
     session.value("train", "tokens", state.tokens, "tokens", "none")
+    session.value("train", "padding", 1 - state.tokens / max(1, state.positions), "share", "lower")
     if counter:
         session.value("train", "energy", state.joules, "J", "lower", counter)
     if state.target_seconds is not None:
