@@ -61,6 +61,9 @@ def main(
     data_dir: Annotated[str, typer.Option(envvar="SEQBENCH_DATA", help="folder with local copies of data sets")] = "",
     out: Annotated[str, typer.Option(help="folder for runs and pages, in place of results/runs and reports/site")] = "",
     report_only: Annotated[str, typer.Option(metavar="RUN", help="render a run's page again; its id or folder")] = "",
+    export: Annotated[
+        tuple[str, str], typer.Option(metavar="WHAT RUN", help="glue-submission: zips for gluebenchmark.com")
+    ] = ("", ""),
     list_: Annotated[bool, typer.Option("--list", help="show architectures, tasks, suites and runs")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show what would be run, and stop")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="start a new run even where an old one could go on")] = False,
@@ -79,6 +82,8 @@ def main(
             _list(places, tuple(plugin))
         elif report_only:
             _report_only(places, report_only)
+        elif export[0]:
+            _export(places, *export)
         elif suite:
             choice = _Choice(
                 suite, preset, _names(architectures), _names(tasks), device, seeds, tuple(set_), tuple(plugin)
@@ -287,16 +292,35 @@ def _summary(
 
 
 def _report_only(places: Places, name: str) -> None:
+    _say(f"open {_render(_find_run(places, name), places)}")
+
+
+def _export(places: Places, what: str, name: str) -> None:
+    """Write what others want of a run, in their form, beside the run's own files."""
+    from bench.registry import did_you_mean
+    from reports.data import load
+    from reports.sentences.submission import export
+    from tasks.glue import TASKS
+
+    if what != "glue-submission":
+        raise Stop(f"--export: no form '{what}'; {did_you_mean(what, ['glue-submission'])}")
+    run = _find_run(places, name)
+    for path, absent in export(
+        load(run), run.folder, run.folder / "submissions", {t.name: t.columns.labels for t in TASKS}
+    ):
+        _say(f"{path}" + (f" (the board also wants {', '.join(absent)})" if absent else ""))
+
+
+def _find_run(places: Places, name: str) -> Any:
     from results.store import Run, StoreError, list_runs
 
     folder = Path(name) if Path(name).is_dir() else places.runs / name
     try:
-        run = Run.open(folder)
+        return Run.open(folder)
     except StoreError:
         from bench.registry import did_you_mean
 
         raise Stop(f"no run '{name}'; {did_you_mean(name, [r.run_id for r in list_runs(places.runs)])}") from None
-    _say(f"open {_render(run, places)}")
 
 
 def _render(run: Any, places: Places) -> Path:

@@ -263,6 +263,18 @@ class TextTask(Task, Protocol):
     def decode(self, ids: list[int]) -> str: ...
 
 
+@runtime_checkable
+class ReadableTask(Task, Protocol):
+    """A task whose examples a person can read, one prediction each: what was predicted is kept beside the records."""
+
+    unlabelled: tuple[str, ...]
+    """Splits without labels, for which predictions are made and nothing is scored; targets are zeros."""
+
+    def shown(self, split: str) -> dict[str, list[Any]]:
+        """Lists in the order of evaluation: "texts" (each a list), "targets", "tokens" (how many), "rows" (their places)."""
+        ...
+
+
 def stream(*names: object) -> torch.Generator:
     """A generator on the CPU that depends on the names alone, and on each of them."""
     digest = hashlib.blake2b("/".join(map(str, names)).encode(), digest_size=8).digest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,7 @@ class RunData:
     records: list[Record]
     unreadable: list[str]
     architectures: list[Architecture]
+    folder: Path | None = None
 
     @cached_property
     def cells(self) -> dict[Key, dict[int, Cell]]:
@@ -145,6 +147,7 @@ def load(run: Run) -> RunData:
         records=records,
         unreadable=unreadable,
         architectures=_architectures(plan, records),
+        folder=run.folder,
     )
 
 

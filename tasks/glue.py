@@ -5,15 +5,16 @@ GLUE's test labels are secret, so its dev set is the test split here, read once;
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from bench.contract import Mode, Places, Reference
 from bench.registry import register_task
 from tasks.metrics import ACCURACY, F1, MATTHEWS, PEARSON, SPEARMAN, Metric, mean_of
 from tasks.sentences import Labelled, SentenceConfig, SentenceTask
 from tasks.sources import NO_DOWNLOAD_SENTENCES, Hub, missing
-from tasks.tables import Columns, Example, read_examples
+from tasks.tables import Columns, Example, read_columns, read_examples
 
 HUB = "nyu-mll/glue"
 REVISION = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
@@ -38,7 +39,6 @@ class GlueTask:
         labels: words of the classes in the hub's order, as the files and the board write them; empty for a value.
         metrics: the one that the board's score is made of first.
         splits: "train", "test" (GLUE's dev) and further tests.
-        unlabelled: parts that the public board scores.
         references: published figures, as (label, metric, value, source).
     """
 
@@ -53,6 +53,17 @@ class GlueTask:
     splits: dict[str, Split]
     references: tuple[tuple[str, str, float, str], ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def board(self) -> dict[str, Split]:
+        """What the public board scores: the name of its file in a submission -> where its inputs are."""
+        if self.name == "mnli":
+            return {
+                "MNLI-m": Split("test_matched.tsv", "test_matched", 9_796),
+                "MNLI-mm": Split("test_mismatched.tsv", "test_mismatched", 9_847),
+                "AX": Split("../AX/AX.tsv", "test", 1_104),
+            }
+        return {self.title: Split("test.tsv", "test", 0)}
 
 
 def _official(
@@ -76,7 +87,7 @@ TASKS = (
         "cola", "CoLA", "is the sentence acceptable English?", "Warstadt et al. 2018",
         _official(("sentence",), "label", NUMBERS, ("source", "label", "mark", "sentence")), ("sentence",),
         ("unacceptable", "acceptable"), (MATTHEWS, ACCURACY), _splits(8_551, 1_043),
-        (("Transformer without pretraining", "matthews", 0.0, WITHOUT_PRETRAINING),),
+        (("Transformer without pretraining", "matthews_correlation", 0.0, WITHOUT_PRETRAINING),),
     ),
     GlueTask(
         "sst2", "SST-2", "does the film review like the film?", "Socher et al. 2013",
@@ -128,16 +139,23 @@ TASKS = (
     ),
 )  # fmt: skip
 BY_NAME = {task.name: task for task in TASKS}
+BOARD = "board_"  # begins the names of splits without labels; the rest is that of the file in a submission
+DIAGNOSTIC = "../AX/diagnostic-full.tsv"
+CATEGORIES = ("Lexical Semantics", "Predicate-Argument Structure", "Logic", "Knowledge")
 
 
 def load(task: GlueTask, places: Places) -> Labelled:
-    """The labelled parts, from the user's folder if one is named, else from the hub."""
+    """All parts, from the user's folder if one is named, else from the hub."""
     local = places.local / "glue" / task.title if places.local is not None else None
     parts = _from_files(task, local) if local is not None else _from_hub(task)
+    unlabelled = _board_files(task, local) if local is not None else _board_hub(task)
     notes = list(task.notes)
     for split, examples in parts.items():
         if len(examples) != (published := task.splits[split].rows):
             notes.append(f"{split} has {len(examples):,} examples, {published:,} were published")
+    absent = [name for name in task.board if BOARD + name not in unlabelled]
+    if absent:
+        notes.append(f"no inputs of the public board for {', '.join(absent)}: a submission will lack them")
     facts = {
         "text": task.title, "source": task.source, "url": "https://gluebenchmark.com",
         "licence": "of each part's own authors", "hub": f"{HUB} {task.name} @ {REVISION}",
@@ -149,7 +167,8 @@ def load(task: GlueTask, places: Places) -> Labelled:
         for label, metric, value, source in task.references
     )
     tests = {split: examples for split, examples in parts.items() if split != "train"}
-    return Labelled(parts["train"], tests, task.labels, task.metrics, facts, references)
+    found = Labelled(parts["train"], tests, task.labels, task.metrics, facts, references, unlabelled=unlabelled)
+    return _with_diagnostic(found, local / DIAGNOSTIC) if task.name == "mnli" and local is not None else found
 
 
 def _from_files(task: GlueTask, folder: Path) -> dict[str, list[Example]]:
@@ -162,19 +181,55 @@ def _from_files(task: GlueTask, folder: Path) -> dict[str, list[Example]]:
         raise missing(task.name, task.title, why, way, NO_DOWNLOAD_SENTENCES) from error
 
 
+def _board_files(task: GlueTask, folder: Path) -> dict[str, list[Example]]:
+    """Inputs of the public board; a part that is not there is left out, since nothing but a submission needs it."""
+    columns = replace(task.columns, label="", header=())
+    return {
+        BOARD + name: read_examples(folder / part.file, columns, "tsv")
+        for name, part in task.board.items()
+        if (folder / part.file).is_file()
+    }
+
+
+def _with_diagnostic(found: Labelled, path: Path) -> Labelled:
+    """With the diagnostic set as a further test, scored by Matthews correlation, as a whole and by linguistic category."""
+    if not path.is_file():
+        return found
+    columns = Columns(("Premise", "Hypothesis"), "Label", NLI)
+    examples = read_examples(path, columns, "tsv")
+    marks = [tuple(c for c in CATEGORIES if row[c]) for row in read_columns(path, CATEGORIES)]
+    return replace(
+        found,
+        tests={**found.tests, "test_ax": examples},
+        more_metrics={"test_ax": (MATTHEWS,)},
+        groups={"test_ax": marks},
+    )
+
+
 def _from_hub(task: GlueTask) -> dict[str, list[Example]]:
+    loaded = _hub(task, task.name)
+    return {split: _hub_examples(task, loaded[part.hub], labelled=True) for split, part in task.splits.items()}
+
+
+def _board_hub(task: GlueTask) -> dict[str, list[Example]]:
+    found = {}
+    for name, part in task.board.items():
+        loaded = _hub(task, "ax" if name == "AX" else task.name)
+        found[BOARD + name] = _hub_examples(task, loaded[part.hub], labelled=False)
+    return found
+
+
+def _hub(task: GlueTask, name: str) -> Any:
     files = " and ".join(f"DIR/glue/{task.title}/{part.file}" for part in task.splits.values())
     way = f"pass --data-dir DIR (or SEQBENCH_DATA) with {files} in GLUE's own layout"
-    arguments = {"path": HUB, "name": task.name, "revision": REVISION}
-    hub = Hub(
-        arguments, {split: part.hub for split, part in task.splits.items()}, "huggingface.co", f"{HUB} {task.name}"
-    )
-    loaded = hub.load(task.name, task.title, way, NO_DOWNLOAD_SENTENCES)
-    found = {}
-    for split, name in hub.splits.items():
-        columns = [loaded[name][column] for column in (*task.hub_texts, "label")]
-        found[split] = [Example(tuple(texts), float(label)) for *texts, label in zip(*columns, strict=True)]
-    return found
+    hub = Hub({"path": HUB, "name": name, "revision": REVISION}, {}, "huggingface.co", f"{HUB} {name} @ {REVISION}")
+    return hub.load(task.name, task.title, way, NO_DOWNLOAD_SENTENCES)
+
+
+def _hub_examples(task: GlueTask, rows: Any, labelled: bool) -> list[Example]:
+    texts = zip(*(rows[column] for column in task.hub_texts), strict=True)
+    labels = [float(label) for label in rows["label"]] if labelled else [None] * len(rows[task.hub_texts[0]])
+    return [Example(tuple(found), label) for found, label in zip(texts, labels, strict=True)]
 
 
 def _register(task: GlueTask) -> None:

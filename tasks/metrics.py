@@ -83,6 +83,6 @@ def mean_of(*metrics: Metric) -> Metric:
     return Metric("_".join(metric.name for metric in metrics) + "_mean", function)
 
 
-ACCURACY, F1, MATTHEWS = Metric("accuracy", accuracy), Metric("f1", f1), Metric("matthews", matthews)
+ACCURACY, F1, MATTHEWS = Metric("accuracy", accuracy), Metric("f1", f1), Metric("matthews_correlation", matthews)
 PEARSON, SPEARMAN = Metric("pearson", pearson), Metric("spearman", spearman)
 METRICS = {metric.name: metric for metric in (ACCURACY, F1, MATTHEWS, PEARSON, SPEARMAN)}

@@ -26,7 +26,7 @@ class FileConfig(SentenceConfig):
         label: name of the column to predict.
         kind: classes, or a value.
         labels: words of the classes; empty to take those that occur.
-        metrics: of accuracy, f1 (of the second class), matthews, pearson, spearman; the first one ranks.
+        metrics: of accuracy, f1 (of the second class), matthews_correlation, pearson, spearman; the first one ranks.
     """
 
     path: str = ""

@@ -12,7 +12,7 @@ import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,9 @@ class Labelled:
         facts: source, licence and what else a reader should know.
         references: published figures.
         tune: where the source has a tuning split of its own.
-        groups: split -> a name for each example; every group is scored apart as well.
+        more_metrics: split -> metrics that it has beside the task's own.
+        groups: split -> names of the groups of each example; each is scored apart too, by the split's last metric.
+        unlabelled: split -> examples without labels, in the order of their file.
     """
 
     train: list[Example]
@@ -75,7 +77,9 @@ class Labelled:
     facts: dict[str, Any]
     references: tuple[Reference, ...] = ()
     tune: list[Example] | None = None
-    groups: dict[str, list[str]] | None = None
+    more_metrics: dict[str, tuple[Metric, ...]] = field(default_factory=dict)
+    groups: dict[str, list[tuple[str, ...]]] = field(default_factory=dict)
+    unlabelled: dict[str, list[Example]] = field(default_factory=dict)
 
 
 class Sequences:
@@ -122,21 +126,23 @@ def shortened(ids: np.ndarray, end: int, longest: int) -> np.ndarray:
 
 
 class SentenceTask:
-    """Implements `bench.contract.Task`. Examples are put in the order of a hash of their texts first, so that copies of a
-    data set with other orders of rows give the same task."""
+    """Implements `bench.contract.ReadableTask`. Examples are put in the order of a hash of their texts first, so that copies
+    of a data set with other orders of rows give the same task."""
 
     def __init__(self, name: str, data: Labelled, config: SentenceConfig, cache: Path) -> None:
         _check(name, config)
         self.name, self.config, self.data = name, config, data
         train, tune = _carved(data, config)
         self.examples = {"train": train[: config.train_most or None], "tune": tune}
-        self.groups: dict[str, list[str]] = {}
+        self.groups: dict[str, list[tuple[str, ...]]] = {}
         for split, examples in data.tests.items():
             order = sorted(range(len(examples)), key=lambda i: _hash(examples[i]))
             self.examples[split] = [examples[i] for i in order]
-            if data.groups and split in data.groups:
+            if split in data.groups:
                 self.groups[split] = [data.groups[split][i] for i in order]
+        self.examples |= data.unlabelled
         self.splits = ("tune", *data.tests)
+        self.unlabelled = tuple(data.unlabelled)
         self.texts = len(train[0].texts)
         lines = {split: _lines(examples, config) for split, examples in self.examples.items()}
         key = hashlib.sha256("\0".join(f"{split}\0{text}" for split, text in lines.items()).encode()).hexdigest()
@@ -183,9 +189,22 @@ class SentenceTask:
 
     def scores(self, split: str, outcome: Outcome) -> tuple[Score, ...]:
         targets, predictions = outcome.targets, outcome.predictions
-        scores = [metric.score(targets, predictions) for metric in self.data.metrics]
+        scores = [metric.score(targets, predictions) for metric in self._metrics(split)]
         unit = "nats" if self.data.labels else "squared units"
         return (*scores, Score("loss", outcome.mean_loss, unit, "lower"), *self._by_group(split, outcome))
+
+    def _metrics(self, split: str) -> tuple[Metric, ...]:
+        return (*self.data.metrics, *self.data.more_metrics.get(split, ()))
+
+    def shown(self, split: str) -> dict[str, list[Any]]:
+        order = self.order(split)
+        examples = [self.examples[split][i] for i in order]
+        return {
+            "texts": [list(example.texts) for example in examples],
+            "targets": [example.label for example in examples],
+            "tokens": self.sequences[split].lengths[order].tolist(),
+            "rows": order.tolist(),
+        }
 
     def _by_group(self, split: str, outcome: Outcome) -> Iterator[Score]:
         groups = self.groups.get(split, [])
@@ -193,15 +212,16 @@ class SentenceTask:
             return
         rows: dict[str, list[int]] = defaultdict(list)
         for place, row in enumerate(self.order(split).tolist()):
-            rows[groups[row]].append(place)
-        metric = self.data.metrics[0]
+            for group in groups[row]:
+                rows[group].append(place)
+        metric = self._metrics(split)[-1]
         for group, places in sorted(rows.items()):
             score = metric.score([outcome.targets[i] for i in places], [outcome.predictions[i] for i in places])
             yield replace(score, metric=f"{metric.name}: {group}")
 
     def _targets(self, examples: Sequence[Example]) -> torch.Tensor:
         dtype = torch.int64 if self.data.labels else torch.float32
-        return torch.tensor([example.label for example in examples], dtype=dtype)
+        return torch.tensor([example.label or 0 for example in examples], dtype=dtype)
 
     def _chance(self, split: str) -> Iterator[Reference]:
         """What the commonest class of the training split scores; correlations are 0 without looking at the input."""
@@ -221,7 +241,7 @@ class SentenceTask:
         shares = {}
         for split, examples in self.examples.items():
             counts = Counter(e.label for e in examples)
-            if self.data.labels:
+            if self.data.labels and split not in self.unlabelled:
                 shares[split] = {w: round(counts[i] / len(examples), 4) for i, w in enumerate(self.data.labels)}
         cut = {split: s.cut for split, s in self.sequences.items() if s.cut}
         notes = [f"{n} inputs of {split} are cut at {self.config.max_tokens} tokens" for split, n in cut.items()]

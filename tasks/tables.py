@@ -71,6 +71,11 @@ def distinct_labels(path: Path, column: str, form: Form | None = None) -> tuple[
     return tuple(sorted({row[column] for _, row in rows}))
 
 
+def read_columns(path: Path, names: Sequence[str]) -> list[dict[str, str]]:
+    """Columns of a TSV file as they are, in the rows that `read_examples` gives where it refuses ragged ones."""
+    return [row for _, row in _rows(path, "tsv", Columns((), ""), names)]
+
+
 def _label(path: Path, line: int, columns: Columns, word: str) -> float:
     where = f"{path}, row {line}, column '{columns.label}'"
     if columns.labels:

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import torch
 
-from bench.contract import Mode, Outcome, Places, Score, Task, TaskShape, TextTask, stream
+from bench.contract import Mode, Outcome, Places, ReadableTask, Score, Task, TaskShape, TextTask, stream
 from bench.decode import generate
 from bench.execute.decoding import time_decoding
 from bench.execute.failures import Send, Unsupported
@@ -32,6 +32,7 @@ from bench.training.loop import State, Training, make_optimizer, precision
 from bench.training.losses import loss_sum, predictions
 from bench.training.recipe import Recipe
 from bench.trial import Trial
+from results.predictions import has_examples, save_examples, save_predictions
 
 MOST_POINTS = 400  # of a learning curve in a record
 
@@ -114,16 +115,21 @@ def train(trial: Trial, session: Session, places: Places, run_folder: Path | Non
     if asked["tests"]:
         session.send("phase", "test")
         positions: dict[str, Any] = {}
+        predicted: dict[str, list[float]] = {}
         for split in work.splits:
             if split != "tune":
                 outcome = training.outcome(split)
                 _send_scores(session, "test", split, work.scores(split, outcome))
+                predicted[split] = outcome.predictions
                 if outcome.count_T:
                     counts = [n for n in outcome.count_T if n]
                     losses = [x / n for x, n in zip(outcome.loss_T, outcome.count_T, strict=True) if n]
                     positions[split] = {"loss": [round(x, 6) for x in losses], "count": counts}
         if positions:
             session.extra("positions", positions)
+        if isinstance(work, ReadableTask) and run_folder is not None:
+            predicted |= {split: training.outcome(split).predictions for split in work.unlabelled}
+            _keep_predictions(trial, session, work, run_folder, predicted)
     if asked["generate"] is not None:
         session.send("phase", "generate")
         try:
@@ -145,6 +151,18 @@ def _send_scores(session: Session, phase: str, split: str, scores: Iterable[Scor
         session.value(phase, score.metric, score.value, score.unit, score.better, split=split)
         if score.note:
             session.send("note", f"scores of {split}", score.note)
+
+
+def _keep_predictions(
+    trial: Trial, session: Session, work: ReadableTask, run_folder: Path, predicted: dict[str, list[float]]
+) -> None:
+    try:
+        save_predictions(run_folder, trial.trial_id, predicted)
+        if not has_examples(run_folder, trial.task, trial.fingerprint):
+            shown = {split: work.shown(split) for split in predicted}
+            save_examples(run_folder, trial.task, trial.fingerprint, shown)
+    except OSError as error:  # a training is worth more than the look at its errors
+        session.send("note", "predictions", f"predictions were not kept: {error.strerror}")
 
 
 def _send_costs(session: Session, training: Training, state: State, counter: str) -> None:

@@ -9,6 +9,8 @@ from reports import notices
 from reports.data import RunData
 from reports.headline import Headline
 from reports.plots import Group
+from reports.sentences import build as sentences
+from reports.sentences.errors import Errors, errors
 from reports.tables import Table, Value
 from reports.training import notices as training_notices
 from reports.training import plots, tables
@@ -60,6 +62,7 @@ class Section:
     forests: list[Forest]
     samples: list[Sample]
     decoding: list[Any]
+    errors: Errors | None
     facts: list[tuple[str, str]]
     compared: Table
 
@@ -75,12 +78,16 @@ def build(data: RunData) -> tuple[dict[str, Any], dict[str, str]]:
         f"{suite}_{name}.csv": frame.to_csv(index=False)
         for name, frame in frames(boards, [a for found in changed for a in found]).items()
     }
+    benchmarks = sentences.sections(training.tasks, cast(boards[0], data.architectures)) if boards else []
+    if benchmarks:
+        csv[f"{suite}_benchmarks.csv"] = sentences.frame(training.tasks).to_csv(index=False)
     notes = notices.gather(data) + training_notices.gather(boards)
     context = {
         "title": str(data.plan.get("title") or f"Results of the suite {suite}"),
         "tasks": sections,
+        "benchmarks": benchmarks,
         "measured": any(s.measured for s in sections),
-        "overall": overall(boards) if len(boards) > 1 else [],
+        "overall": [*(b.card for b in benchmarks if b.card), *(overall(boards) if len(boards) > 1 else [])],
         "notes": notes,
         "notes_line": notices.line(notes),
         "failures": tables.failures(training),
@@ -118,6 +125,7 @@ def _section(one: Board, found: list[Ablation], data: RunData) -> Section:
         forests=[_forest(a, who, f"{task.id}-forest-{i}") for i, a in enumerate(found)],
         samples=_samples(task, who),
         decoding=plots.decoding(one, who),
+        errors=errors(one, who, data.folder),
         facts=tables.facts(task),
         compared=tables.compared(task, data),
     )

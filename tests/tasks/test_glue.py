@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import tasks.sources
-from bench.contract import DataMissing, Places
+from bench.contract import DataMissing, Outcome, Places
 from bench.models import build_task
 from bench.registry import TASKS
 from tasks.glue import BY_NAME, REVISION, GlueTask
@@ -43,6 +43,12 @@ def official(task: GlueTask, folder: Path, rows: int = 24) -> None:
             cells[task.columns.label] = words[i % len(words)]
             lines.append("\t".join(cells.values()))
         (folder / task.title / part.file).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for name, part in task.board.items():
+        path = folder / task.title / part.file
+        path.parent.mkdir(exist_ok=True)
+        lines = ["\t".join(["index", *task.columns.texts])]
+        lines += ["\t".join([str(i), *(f"{name} {column} {i}" for column in task.columns.texts)]) for i in range(9)]
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def build(name: str, places: Places, **settings: Any) -> Any:
@@ -59,6 +65,39 @@ def test_official_layouts_load(name: str, tmp_path: Path) -> None:
     assert len(work.examples["test"][0].texts) == len(task.columns.texts)
     assert sorted({e.label for e in work.examples["test"]}) == (list(range(len(task.labels))) or [0, 2.5, 5])
     assert any("were published" in note for note in work.facts["notes"])  # 24 is not what GLUE has
+    assert work.unlabelled == tuple(f"board_{part}" for part in task.board)
+    for split in work.unlabelled:  # in the order of the file, whatever that of evaluation
+        shown = work.shown(split)
+        first = {row: texts[0] for row, texts in zip(shown["rows"], shown["texts"], strict=True)}
+        assert [first[i].split()[-1] for i in range(9)] == [str(i) for i in range(9)]
+        assert sum(len(b.targets) for b in work.eval_batches(split, 4)) == 9
+
+
+def test_the_diagnostic_set_is_scored_whole_and_by_category(tmp_path: Path) -> None:
+    official(BY_NAME["mnli"], tmp_path / "glue")
+    columns = [
+        "Lexical Semantics",
+        "Predicate-Argument Structure",
+        "Logic",
+        "Knowledge",
+        "Domain",
+        "Premise",
+        "Hypothesis",
+    ]
+    lines = ["\t".join([*columns, "Label"])]
+    for i in range(12):
+        marks = ["Negation" if i % 2 else "", "", "Quantifiers" if i < 6 else "", "", "News"]
+        lines.append(
+            "\t".join([*marks, f"premise {i}", f"hypothesis {i}", ("entailment", "neutral", "contradiction")[i % 3]])
+        )
+    (tmp_path / "glue" / "AX" / "diagnostic-full.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    work = build("mnli", Places(tmp_path, tmp_path / "cache"))
+    assert work.splits == ("tune", "test", "test_mismatched", "test_ax")
+    targets = [t for b in work.eval_batches("test_ax", 5) for t in b.targets.tolist()]
+    outcome = Outcome(predictions=targets, targets=targets, count=12)
+    scores = {s.metric: s.value for s in work.scores("test_ax", outcome)}
+    assert scores["matthews_correlation"] == 1 and scores["accuracy"] == 1
+    assert {m for m in scores if ":" in m} == {"matthews_correlation: Lexical Semantics", "matthews_correlation: Logic"}
 
 
 @pytest.mark.parametrize("name", ["mnli", "sst2", "stsb"])
@@ -71,6 +110,9 @@ def test_the_hub_gives_the_same_examples(name: str, tmp_path: Path, monkeypatch:
     def load_dataset(**arguments: Any) -> dict[str, dict[str, list[Any]]]:
         calls.append(arguments)
         found: dict[str, dict[str, list[Any]]] = {}
+        for part_name, part in task.board.items():
+            texts = [e.texts for e in one.data.unlabelled[f"board_{part_name}"]]
+            found[part.hub] = {c: [t[i] for t in texts] for i, c in enumerate(task.hub_texts)}
         for split, part in task.splits.items():
             examples = one.data.train if split == "train" else one.data.tests[split]
             columns: dict[str, list[Any]] = {c: [e.texts[i] for e in examples] for i, c in enumerate(task.hub_texts)}
@@ -82,7 +124,8 @@ def test_the_hub_gives_the_same_examples(name: str, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     monkeypatch.setattr(tasks.sources, "answers", lambda host: True)
     two = build(name, Places(None, tmp_path / "cache"))
-    assert calls == [{"path": "nyu-mll/glue", "name": name, "revision": REVISION}]
+    assert {call["name"] for call in calls} == ({name, "ax"} if name == "mnli" else {name})
+    assert all(call["path"] == "nyu-mll/glue" and call["revision"] == REVISION for call in calls)
     assert one.fingerprint == two.fingerprint
 
 

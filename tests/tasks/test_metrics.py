@@ -42,7 +42,7 @@ def test_values(pairs: list[tuple[int, int]]) -> None:
 def test_one_answer_to_everything_has_a_value_and_where_it_is_made_up_a_note(name: str) -> None:
     score = METRICS[name].score([0.0, 1.0, 1.0, 0.0], [0.0] * 4)
     assert math.isfinite(score.value)
-    assert ("no value" in score.note) == (name in ("matthews", "pearson", "spearman"))
+    assert ("no value" in score.note) == (name in ("matthews_correlation", "pearson", "spearman"))
 
 
 def test_f1_without_any_of_the_class_says_so() -> None:

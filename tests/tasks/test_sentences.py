@@ -171,7 +171,7 @@ def test_cut_inputs_are_counted_and_said(tmp_path: Path) -> None:
 def test_values_and_groups(tmp_path: Path) -> None:
     examples = [Example(e.texts, i / 7) for i, e in enumerate(sentences(100))]
     tests = [Example(e.texts, float(i)) for i, e in enumerate(sentences(6, seed=1))]
-    groups = {"test": ["a", "a", "a", "b", "b", "b"]}
+    groups = {"test": [("a",), ("a",), ("a", "all"), ("b", "all"), ("b",), ("b",)]}
     data = Labelled(examples, {"test": tests}, (), (PEARSON, SPEARMAN), {}, groups=groups)
     work = SentenceTask("values", data, SentenceConfig(), tmp_path)
     assert work.shape.loss == "squared_error" and work.shape.outputs == 1
@@ -181,7 +181,8 @@ def test_values_and_groups(tmp_path: Path) -> None:
     scores = {
         s.metric: s.value for s in work.scores("test", Outcome(predictions=predictions, targets=targets, count=6))
     }
-    assert scores["pearson: a"] == pytest.approx(1) and scores["pearson: b"] == pytest.approx(-1)
+    assert scores["spearman: a"] == pytest.approx(1) and scores["spearman: b"] == pytest.approx(-1)
+    assert scores["spearman: all"] == pytest.approx(-1)
     tune = [e.label or 0 for e in work.examples["tune"]]
     assert min(tune) < 3 and max(tune) > 10  # a share of each tenth of the values
 

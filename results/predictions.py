@@ -1,0 +1,65 @@
+"""What final trials predicted, and the examples they predicted it for, beside the records of a run.
+
+`predictions/<trial id>.json` holds one list a split; `examples/<task>-<hash>.json` what the lists are about, once a task.
+Both are written whole or not at all. Examples may be licensed: a run folder that is published goes without them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+PREDICTIONS, EXAMPLES = "predictions", "examples"
+
+
+def save_predictions(folder: Path, trial_id: str, splits: dict[str, list[float]]) -> None:
+    """Raises OSError where the folder cannot be written."""
+    rounded = {split: [round(value, 4) for value in values] for split, values in splits.items()}
+    _write(folder / PREDICTIONS / f"{trial_id}.json", rounded)
+
+
+def load_predictions(folder: Path, trial_id: str) -> dict[str, list[float]]:
+    """Empty where there are none, or where the file is damaged."""
+    return _read(folder / PREDICTIONS / f"{trial_id}.json")
+
+
+def has_examples(folder: Path, task: str, fingerprint: str) -> bool:
+    return _examples_path(folder, task, fingerprint).exists()
+
+
+def save_examples(folder: Path, task: str, fingerprint: str, splits: dict[str, dict[str, Any]]) -> None:
+    """Raises OSError where the folder cannot be written."""
+    _write(_examples_path(folder, task, fingerprint), splits)
+
+
+def load_examples(folder: Path, task: str, fingerprint: str) -> dict[str, dict[str, Any]]:
+    """By split: texts, targets, tokens and rows, each a list with one entry an example; empty where there are none."""
+    return _read(_examples_path(folder, task, fingerprint))
+
+
+def _examples_path(folder: Path, task: str, fingerprint: str) -> Path:
+    return folder / EXAMPLES / f"{re.sub(r'[^A-Za-z0-9_-]', '_', task)}-{fingerprint[:8]}.json"
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(content, file, ensure_ascii=False, separators=(",", ":"))
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
