@@ -130,6 +130,8 @@ class TaskShape:
         vocabulary: input ids are below it; 0 where inputs are vectors of `features` numbers.
         tied: the head shares its weights with the embedding (needs outputs == vocabulary).
         loss: mean over what counts, in nats or squared units.
+        separator: id between the two texts of an input; None where inputs are no pairs.
+        towers: encode the two texts apart and compare what comes out; set by the recipe, not by the task.
     """
 
     length: int
@@ -140,6 +142,8 @@ class TaskShape:
     features: int = 0
     tied: bool = False
     loss: Literal["cross_entropy", "squared_error"] = "cross_entropy"
+    separator: int | None = None
+    towers: bool = False
 
 
 @dataclass(frozen=True)

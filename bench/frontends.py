@@ -44,7 +44,7 @@ def make_front_end(shape: TaskShape, width: int, embedding: Embedding) -> nn.Mod
 
 
 class Head(nn.Module):
-    """(B, T, D) to (B, T, C), or pooled to (B, C).
+    """(B, T, D) to (B, T, C), or pooled to (B, C); of towers, (2B, T, D) to (B, C), first texts before second ones.
 
     Args:
         tied: the embedding whose weights it uses (Press & Wolf 2017); None for weights of its own.
@@ -53,12 +53,35 @@ class Head(nn.Module):
     def __init__(self, shape: TaskShape, width: int, pooling: Pooling, tied: nn.Embedding | None) -> None:
         super().__init__()
         self.pooling = pooling if shape.output == "sequence" else None
-        self.linear = nn.Linear(width, shape.outputs, bias=tied is None)
+        self.towers = shape.towers
+        self.linear = nn.Linear(4 * width if shape.towers else width, shape.outputs, bias=tied is None)
         if tied is not None:
             self.linear.weight = tied.weight
 
     def forward(self, y_BTD: Tensor, keep_BT: Tensor | None) -> Tensor:
-        return self.linear(y_BTD if self.pooling is None else pool(y_BTD, keep_BT, self.pooling))
+        if self.pooling is None:
+            return self.linear(y_BTD)
+        pooled_BD = pool(y_BTD, keep_BT, self.pooling)
+        return self.linear(compare(*pooled_BD.chunk(2)) if self.towers else pooled_BD)
+
+
+def compare(u_BD: Tensor, v_BD: Tensor) -> Tensor:
+    """[u; v; |u - v|; u * v], (B, 4D) (Mou et al. 2016; Conneau et al. 2017)."""
+    return torch.cat([u_BD, v_BD, (u_BD - v_BD).abs(), u_BD * v_BD], dim=1)
+
+
+def apart(ids_BT: Tensor, keep_BT: Tensor | None, separator: int) -> tuple[Tensor, Tensor]:
+    """Pairs `a <sep> b` to ids (2B, S), first texts before second ones, and which of them are real; S is the longest text.
+
+    A text has at least one token; the second one may hold the separator again.
+    """
+    t_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
+    length_B1 = ids_BT.new_full((len(ids_BT), 1), ids_BT.shape[1]) if keep_BT is None else keep_BT.sum(1, keepdim=True)
+    between_B1 = (ids_BT == separator).int().argmax(1, keepdim=True)
+    second_BT = ids_BT.gather(1, (t_T + between_B1 + 1).clamp(max=ids_BT.shape[1] - 1))
+    lengths_B1 = torch.cat([between_B1, length_B1 - between_B1 - 1])
+    longest = int(lengths_B1.max())
+    return torch.cat([ids_BT, second_BT])[:, :longest], t_T[:longest] < lengths_B1
 
 
 def pool(y_BTD: Tensor, keep_BT: Tensor | None, pooling: Pooling) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.contract import Mode, Places, State, StreamingEncoder, TaskShape
-from bench.frontends import Head, make_front_end
+from bench.frontends import Head, apart, make_front_end
 from bench.registry import TASK_FAMILIES, Entry, RegistryError, did_you_mean
 from bench.training.recipe import Embedding, Pooling
 
@@ -73,9 +73,12 @@ class SequenceModel(nn.Module):
         super().__init__()
         self.front = make_front_end(shape, width, embedding)
         self.encoder = encoder
+        self.separator = shape.separator if shape.towers else None
         self.head = Head(shape, width, pooling, cast(nn.Embedding, self.front) if shape.tied else None)
 
     def forward(self, inputs: Tensor, keep_BT: Tensor | None = None) -> Tensor:
+        if self.separator is not None:
+            inputs, keep_BT = apart(inputs, keep_BT, self.separator)
         return self.head(self.encoder(self.front(inputs), keep_BT), keep_BT)
 
     @property

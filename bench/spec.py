@@ -150,7 +150,8 @@ class TrainSpec(_Strict):
         recipe: how everything is trained; a task's `recipe` changes single values.
         search: what is tried before. seeds: final trials of each competitor.
         leave_out: architectures that "all" does not mean here.
-        changes: ablations: by architecture, named changes of its settings (or of `depth`), each trained as a competitor.
+        changes: ablations: by architecture, named changes of its settings (or of `depth`, or of the `recipe`), each trained
+            as a competitor.
         decode_lengths: contexts at which generation is timed; empty for none.
         generate: what is sampled; None for nothing.
         seconds, limit, timeout: as for scaling; a training that takes longer than `train_timeout` is killed.
@@ -187,6 +188,12 @@ class TrainSpec(_Strict):
         for architecture, changes in self.changes.items():
             for name, change in changes.items():
                 depth = change.get("depth", 1)
+                if not isinstance(own := change.get("recipe", {}), dict):
+                    raise ValueError(
+                        f"changes, {architecture} '{name}': recipe is no mapping; write recipe: {{pooling: max}}"
+                    )
+                for task in self.tasks if own else ():
+                    self.recipe_of(task, own, f"changes, {architecture} '{name}', ")
                 if name == BASELINE or type(depth) is not int or depth < 1:
                     wrong = (
                         "has the baseline's own name" if name == BASELINE else f"depth {depth!r} is no number of layers"
@@ -202,13 +209,13 @@ class TrainSpec(_Strict):
         """The tasks of this run."""
         return {name: plan for name, plan in self.tasks.items() if name in (self.run or self.tasks)}
 
-    def recipe_of(self, task: str) -> Recipe:
-        """The recipe of one task. Raises ValueError naming the setting that is wrong."""
-        merged = {**self.recipe, **self.tasks[task].recipe}
+    def recipe_of(self, task: str, change: dict[str, Any] | None = None, where: str = "") -> Recipe:
+        """The recipe of one task, with an ablation's change. Raises ValueError naming the setting that is wrong."""
+        merged = {**self.recipe, **self.tasks[task].recipe, **(change or {})}
         try:
             return Recipe.model_validate(merged)
         except ValidationError as error:
-            raise ValueError(f"recipe of {task}: {_first_problem(Recipe, error)}") from error
+            raise ValueError(f"{where}recipe of {task}: {_first_problem(Recipe, error)}") from error
 
 
 class SuiteFile(_Strict):

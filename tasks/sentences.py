@@ -163,6 +163,7 @@ class SentenceTask:
             output="sequence",
             vocabulary=corpus.tokenizer.size,
             loss="cross_entropy" if data.labels else "squared_error",
+            separator=end if self.texts == 2 else None,
         )
         self.primary = data.metrics[0].name
         labels = hashlib.blake2b(digest_size=16)

@@ -49,6 +49,7 @@ class Competitor:
     settings: dict[str, Any]
     depth: int
     baseline: bool
+    recipe: Recipe
     found: dict[str, Any] = field(default_factory=dict)
     problem: str = ""
     status: str = "ok"
@@ -133,20 +134,22 @@ class TrainingSuite:
         depth = task.plan.depth or self.spec.depth
         changes = self.spec.changes.get(name)
         first = BASELINE if changes else ""
-        yield Competitor(task.name, name, first, source, settings, depth, True)
+        yield Competitor(task.name, name, first, source, settings, depth, True, task.recipe)
         for variant, change in (changes or {}).items():
-            own = {**settings, **{k: v for k, v in change.items() if k != "depth"}}
-            yield Competitor(task.name, name, variant, source, own, change.get("depth", depth), False)
+            own = {**settings, **{k: v for k, v in change.items() if k not in ("depth", "recipe")}}
+            recipe = task.recipe.model_copy(update=change.get("recipe", {}))  # checked when the plan was read
+            yield Competitor(task.name, name, variant, source, own, change.get("depth", depth), False, recipe)
 
     def _sized(self, sizer: Sizer, task: LearntTask, entry: dict[str, Any], c: Competitor) -> Competitor:
-        dropout, init = task.recipe.dropout, task.recipe.init
+        dropout, init = c.recipe.dropout, c.recipe.init
         settings = c.settings
         if dropout and "dropout" in entry["settings"]:
             settings = {"dropout": dropout, **settings}
         if init != "torch" and "init" in entry["settings"]:  # a plug-in without the setting starts as it likes
             settings = {"init": init, **settings}
         request = {
-            "settings": settings, "mode": self.spec.mode, "depth": c.depth, "shape": task.found["shape"],
+            "settings": settings, "mode": self.spec.mode, "depth": c.depth,
+            "shape": {**task.found["shape"], "towers": c.recipe.pair == "towers"},
             "match": task.plan.match or self.spec.match, "target": task.plan.target or self.spec.target,
         }  # fmt: skip
         answer = sizer.size(entry, request, f"{c.architecture} {c.variant}".strip() if c.settings else "")
@@ -183,12 +186,10 @@ class TrainingSuite:
     def _checks(self) -> list[Trial]:
         """Every competitor of every task: settings and sizes differ between them."""
         fields = {"phases": (), "length": 0, "batch": 1}
-        return [
-            _without_training(self._trial("check", c, self._task(c).recipe, dict(fields))) for c in self.competitors
-        ]
+        return [_without_training(self._trial("check", c, c.recipe, dict(fields))) for c in self.competitors]
 
     def _costs(self) -> list[Trial]:
-        return [self._trial("cost", c, self._task(c).recipe, {}) for c in self.competitors]
+        return [self._trial("cost", c, c.recipe, {}) for c in self.competitors]
 
     def _tries(self, c: Competitor) -> list[Trial]:
         task = self._task(c)
@@ -196,13 +197,13 @@ class TrainingSuite:
             return []
         found = []
         for lr in task.search.lr:
-            recipe = task.recipe.scaled(task.search.share).model_copy(update={"lr": lr, "save_weights": False})
+            recipe = c.recipe.scaled(task.search.share).model_copy(update={"lr": lr, "save_weights": False})
             fields = {"regime": "tune", "seed": SEARCH_SEED, "timeout": self.spec.train_timeout}
             found.append(self._trial("train", c, recipe, fields))
         return found
 
     def _final(self, c: Competitor, lr: Any, seed: int) -> Trial:
-        recipe = self._task(c).recipe.model_copy(update={"lr": float(lr or 1.0)})
+        recipe = c.recipe.model_copy(update={"lr": float(lr or 1.0)})
         generate = self.spec.generate.model_dump(mode="json") if self.spec.generate and seed == 0 else None
         fields = {
             "regime": "final", "seed": seed, "timeout": self.spec.train_timeout,
@@ -227,7 +228,7 @@ class TrainingSuite:
             if self._task(c).found["text"] and c.baseline:
                 for length in self.spec.decode_lengths:
                     fields = {"length": length, "batch": 1, "phases": ("decode",)}
-                    found.append(self._trial("decode", c, self._task(c).recipe, fields))
+                    found.append(self._trial("decode", c, c.recipe, fields))
         return found
 
     def _run_id(self, trials: list[Trial]) -> str:
@@ -306,7 +307,8 @@ class TrainingSuite:
             "seeds": list(range(max(t.seeds for t in self.tasks))), "expected_trials": self.expected,
             "trial_ids": [t.trial_id for t in (*trials, *self.decodes)],
             "tasks": [self._task_plan(t) for t in self.tasks],
-            "architectures": list(shown.values()), "competitors": [_competitor_plan(c) for c in self.competitors],
+            "architectures": list(shown.values()),
+            "competitors": [_competitor_plan(c, self._task(c).recipe) for c in self.competitors],
         }  # fmt: skip
         if self.choices:
             content["choices"] = [choice.to_plan() for choice in self.choices.values()]
@@ -329,12 +331,13 @@ def _without_training(trial: Trial) -> Trial:
     return replace(trial, training=None, task_settings={}, fingerprint="")
 
 
-def _competitor_plan(c: Competitor) -> dict[str, Any]:
+def _competitor_plan(c: Competitor, usual: Recipe) -> dict[str, Any]:
     found = c.found
+    changed = {k: v for k, v in c.recipe.model_dump(mode="json").items() if v != getattr(usual, k)}
     return {
         "task": c.task, "architecture": c.architecture, "variant": c.variant, "baseline": c.baseline,
         "width": found.get("width", 0), "depth": c.depth, "parameters": found.get("parameters", 0),
         "embedding_parameters": found.get("parameters", 0) - found.get("encoder_parameters", 0),
         "settings": found.get("settings", c.settings), "receptive_field": found.get("receptive_field"),
-        "problem": c.problem,
+        "recipe": changed, "problem": c.problem,
     }  # fmt: skip

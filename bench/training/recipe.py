@@ -31,6 +31,8 @@ class Recipe(BaseModel):
         init: initial values. torch: blocks as torch makes them, embeddings of variance 1. gpt2: blocks (of architectures
             that have the setting) and embeddings as small as GPT-2's (Radford et al. 2019).
         pooling: how a sequence becomes one vector, where a task asks for one.
+        pair: two texts as one sequence, `a <sep> b`, or each through the encoder alone ("towers") and then compared as
+            [u; v; |u - v|; u * v].
         compile: through torch.compile; the time that takes is recorded apart.
         checkpoint_seconds: time between two saved states, so that a killed trial goes on.
         save_weights: keep the tested weights in the run folder.
@@ -59,6 +61,7 @@ class Recipe(BaseModel):
     target: float | None = None
     init: Literal["torch", "gpt2"] = "torch"
     pooling: Pooling = "last"
+    pair: Literal["joined", "towers"] = "joined"
     compile: bool = False
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 20.0
     save_weights: bool = False

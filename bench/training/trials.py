@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -55,7 +56,7 @@ def cost(trial: Trial, session: Session, places: Places) -> None:
     session.send("phase", "train")
     encoder = _model(trial, work.shape, recipe, "meta").encoder
     counts, method = Counter(encoder, trial.width, backward=True).count(trial.length)
-    flops = counts.flops / trial.length + _outside_encoder(work.shape, trial.width, trial.length)
+    flops = counts.flops / trial.length + _outside_encoder(_shape(work.shape, recipe), trial.width, trial.length)
     session.value("train", "flops_per_token", flops, "FLOP", "lower", method)
     batch = work.train_batch(0, recipe.batch, trial.seed).to(trial.device)
     amount = predictions(batch)
@@ -78,7 +79,7 @@ def cost(trial: Trial, session: Session, places: Places) -> None:
 
 def _outside_encoder(shape: TaskShape, width: int, length: int) -> float:
     """FLOPs a token of head and front end, forward and backward; looking up an embedding is no arithmetic."""
-    head = 6 * width * shape.outputs / (1 if shape.output == "token" else length)
+    head = 6 * width * (4 if shape.towers else 1) * shape.outputs / (1 if shape.output == "token" else length)
     front = 0 if shape.vocabulary else 4 * width * shape.features
     return head + front
 
@@ -270,9 +271,17 @@ def _recipe(trial: Trial) -> Recipe:
     return Recipe.model_validate(trial.training["recipe"])
 
 
+def _shape(shape: TaskShape, recipe: Recipe) -> TaskShape:
+    """The task's shape as the recipe reads it. Raises Unsupported where it asks for two texts and there is one."""
+    if recipe.pair == "towers" and shape.separator is None:
+        raise Unsupported("the recipe asks for two towers (pair), and the task has no pairs of texts")
+    return replace(shape, towers=recipe.pair == "towers")
+
+
 def _model(trial: Trial, shape: TaskShape, recipe: Recipe, device: str = "") -> SequenceModel:
     entry = ARCHITECTURES.get(trial.architecture)
     mode = cast(Mode, trial.mode)
+    shape = _shape(shape, recipe)
     model = build_model(
         entry, trial.settings, trial.width, trial.depth, mode, shape, recipe.pooling,
         recipe.embedding,

@@ -83,6 +83,7 @@ def change(base: Competitor, other: Competitor) -> str:
              if base.settings.get(k) != other.settings.get(k)]  # fmt: skip
     if base.depth != other.depth:
         parts.append(f"depth {base.depth} → {other.depth}")
+    parts += [f"{k} → {v}" for k, v in other.recipe.items()]
     return ", ".join(parts)
 
 

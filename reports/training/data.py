@@ -69,6 +69,8 @@ class Competitor:
     settings: dict[str, Any] = field(default_factory=dict)
     receptive_field: int | None = None
     problem: str = ""
+    recipe: dict[str, Any] = field(default_factory=dict)
+    """Values of the task's recipe that are other for this competitor."""
 
     @property
     def label(self) -> str:
@@ -260,7 +262,7 @@ def _competitors(run: RunData, task: str, seen: list[Name]) -> list[Competitor]:
             found[name] = Competitor(
                 name, families.get(name[0], "other"), bool(raw.get("baseline")), raw.get("width"), raw.get("depth"),
                 raw.get("parameters"), raw.get("embedding_parameters"), raw.get("settings") or {},
-                raw.get("receptive_field"), str(raw.get("problem") or ""),
+                raw.get("receptive_field"), str(raw.get("problem") or ""), raw.get("recipe") or {},
             )  # fmt: skip
     for name in seen:
         found.setdefault(name, Competitor(name, families.get(name[0], "other")))

@@ -8,10 +8,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from bench.contract import Batch, TaskShape
-from bench.frontends import pool
+from bench.frontends import apart, compare, pool
 from bench.models import build_model
 from bench.registry import ARCHITECTURES
 from bench.training.evaluate import evaluate
@@ -111,3 +113,45 @@ def test_embeddings_start_as_the_recipe_says() -> None:
         assert float(net.front(torch.arange(500)[None]).detach().std()) == pytest.approx(inputs, rel=0.03)
         assert float(net.head.linear.weight.detach().std()) == pytest.approx(weights, rel=0.03)
     assert (recipe(init="gpt2").embedding, recipe().embedding) == ("small", "unit")
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=5),
+    st.booleans(),
+)
+def test_two_towers_see_one_text_each(pairs: list[tuple[int, int]], again: bool) -> None:
+    """Each text comes out alone, whole, padded on the right; a separator within the second text stays there."""
+    separator, longest = 9, max(a + b + 1 for a, b in pairs)
+    ids_BT, keep_BT = (
+        torch.zeros(len(pairs), longest, dtype=torch.int64),
+        torch.zeros(len(pairs), longest, dtype=torch.bool),
+    )
+    texts = []
+    for row, (a, b) in enumerate(pairs):
+        first, second = torch.arange(1, a + 1), torch.arange(11, 11 + b)
+        if again and b > 1:
+            second[-1] = separator
+        ids = torch.cat([first, torch.tensor([separator]), second])
+        ids_BT[row, : len(ids)], keep_BT[row, : len(ids)] = ids, True
+        texts.append((first, second))
+    found, keep = apart(ids_BT, None if keep_BT.all() else keep_BT, separator)
+    assert found.shape == keep.shape == (2 * len(pairs), max(max(pair) for pair in pairs))
+    for row, (first, second) in enumerate(texts):
+        assert torch.equal(found[row][keep[row]], first)
+        assert torch.equal(found[row + len(pairs)][keep[row + len(pairs)]], second)
+    assert all(bool((k.int().diff() <= 0).all()) for k in keep)
+
+
+def test_a_model_of_two_towers_is_blind_to_what_stands_beside_a_text() -> None:
+    shape = TaskShape(length=9, longest=9, outputs=2, output="sequence", vocabulary=12, separator=9, towers=True)
+    model = build_model(ARCHITECTURES.get("attention"), {}, 16, 1, "bidirectional", shape, "mean", seed=0).eval()
+    one = torch.tensor([[1, 2, 9, 4, 5, 6]])
+    wide = torch.tensor([[1, 2, 9, 4, 5, 6, 0, 0], [3, 3, 3, 3, 9, 1, 1, 1]])
+    keep = torch.tensor([[True] * 6 + [False] * 2, [True] * 8])
+    torch.testing.assert_close(model(wide, keep)[:1], model(one))
+    joined = build_model(
+        ARCHITECTURES.get("attention"), {}, 16, 1, "bidirectional", replace(shape, towers=False), "mean", seed=0
+    )
+    assert model(one).shape == joined(one).shape == (1, 2)
+    u, v = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, -1.0]])
+    assert compare(u, v).tolist() == [[1, 2, 3, -1, 2, 3, 3, -2]]
