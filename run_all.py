@@ -60,6 +60,9 @@ def main(
     plugin: Annotated[list[str], typer.Option(help="file.py or package.module to register; may be repeated")] = [],  # noqa: B006
     data_dir: Annotated[str, typer.Option(envvar="SEQBENCH_DATA", help="folder with local copies of data sets")] = "",
     out: Annotated[str, typer.Option(help="folder for runs and pages, in place of results/runs and reports/site")] = "",
+    pretrained: Annotated[
+        str, typer.Option(metavar="RUN", help="start from this run's encoders (id or folder), each also from nothing")
+    ] = "",
     report_only: Annotated[str, typer.Option(metavar="RUN", help="render a run's page again; its id or folder")] = "",
     export: Annotated[
         tuple[str, str], typer.Option(metavar="WHAT RUN", help="glue-submission: zips for gluebenchmark.com")
@@ -86,7 +89,15 @@ def main(
             _export(places, *export)
         elif suite:
             choice = _Choice(
-                suite, preset, _names(architectures), _names(tasks), device, seeds, tuple(set_), tuple(plugin)
+                suite,
+                preset,
+                _names(architectures),
+                _names(tasks),
+                device,
+                seeds,
+                tuple(set_),
+                tuple(plugin),
+                pretrained,
             )
             raise typer.Exit(_run(choice, places, dry_run=dry_run, fresh=fresh, debug=debug))
         else:
@@ -115,6 +126,7 @@ class _Choice:
     seeds: int
     overrides: tuple[str, ...]
     plugins: tuple[str, ...]
+    pretrained: str = ""
 
 
 def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: bool) -> int:
@@ -138,7 +150,10 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
     sections["start-up"] = time.perf_counter() - began
 
     began_planning = time.perf_counter()
-    prepared = _kind(suite.kind)(Context(suite, preset, spec, known, pool, device, _command(), _now()))
+    start = _find_run(places, choice.pretrained).folder if choice.pretrained else None
+    if start is not None and suite.kind != "train":
+        raise Stop(f"suite '{suite.suite}' trains nothing; leave --pretrained out")
+    prepared = _kind(suite.kind)(Context(suite, preset, spec, known, pool, device, _command(), _now(), start))
     sections["planning"] = time.perf_counter() - began_planning
     if dry_run:
         print("\n".join(prepared.describe()))

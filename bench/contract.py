@@ -268,6 +268,16 @@ class TextTask(Task, Protocol):
 
 
 @runtime_checkable
+class Tokenized(Protocol):
+    """A task whose tokeniser is kept beside saved weights, so that another task can go on from them."""
+
+    @property
+    def tokenizer_state(self) -> dict[str, Any]:
+        """Plain data that `tasks.text.restore` builds it from."""
+        ...
+
+
+@runtime_checkable
 class ReadableTask(Task, Protocol):
     """A task whose examples a person can read, one prediction each: what was predicted is kept beside the records."""
 

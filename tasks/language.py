@@ -125,6 +125,10 @@ class LanguageTask:
             scores.append(Score("bits_per_character", bits, "bits", "lower"))
         return (*scores, Score("accuracy", outcome.accuracy, "", "higher"))
 
+    @property
+    def tokenizer_state(self) -> dict[str, Any]:
+        return self.corpus.tokenizer.state
+
     def encode(self, text: str) -> list[int]:
         ids: list[int] = self.corpus.tokenizer.encode(text).tolist()
         return ids

@@ -24,7 +24,7 @@ from bench.contract import Batch, Outcome, Reference, Score, TaskShape
 from tasks.batching import Buckets
 from tasks.metrics import Metric
 from tasks.tables import Example
-from tasks.text import Kind, Tokenizer, encoded
+from tasks.text import Kind, Tokenizer, encoded, read_tokenizer
 
 WORD = re.compile(r"\w+|[^\w\s]")
 STRATA = 10  # of values, for a split that has as many of each
@@ -38,6 +38,7 @@ class SentenceConfig:
     Attributes:
         tokenizer: "word" (letters and signs apart), "char" or "bpe", learnt on the training split.
         vocabulary: most words or byte pairs; 0 for every word.
+        tokenizer_file: take the tokeniser that is kept there, rather than learn one; --pretrained sets it.
         lowercase: whether case is dropped.
         max_tokens: longer inputs are cut: of a pair, tokens go from the end of the longer text.
         tune: share of the training data that becomes the tuning split, as many of each class. tune_most: at most so many.
@@ -46,6 +47,7 @@ class SentenceConfig:
 
     tokenizer: Kind = "word"
     vocabulary: int = 20_000
+    tokenizer_file: str = ""
     lowercase: bool = True
     max_tokens: int = 128
     tune: float = 0.1
@@ -131,6 +133,9 @@ class SentenceTask:
 
     def __init__(self, name: str, data: Labelled, config: SentenceConfig, cache: Path) -> None:
         _check(name, config)
+        given, digest = read_tokenizer(Path(config.tokenizer_file)) if config.tokenizer_file else (None, "")
+        if given is not None:
+            config = replace(config, tokenizer=given.state["kind"])
         self.name, self.config, self.data = name, config, data
         train, tune = _carved(data, config)
         self.examples = {"train": train[: config.train_most or None], "tune": tune}
@@ -146,7 +151,7 @@ class SentenceTask:
         self.texts = len(train[0].texts)
         lines = {split: _lines(examples, config) for split, examples in self.examples.items()}
         key = hashlib.sha256("\0".join(f"{split}\0{text}" for split, text in lines.items()).encode()).hexdigest()
-        corpus = encoded(lambda: lines, f"sentences/{key}", config.tokenizer, config.vocabulary, cache)
+        corpus = encoded(lambda: lines, f"sentences/{key}{digest}", config.tokenizer, config.vocabulary, cache, given)
         self.tokenizer: Tokenizer = corpus.tokenizer
         (end,) = corpus.tokenizer.encode("\n").tolist()
         self.sequences = {
@@ -169,7 +174,7 @@ class SentenceTask:
         labels = hashlib.blake2b(digest_size=16)
         for split in self.examples:
             labels.update(split.encode() + self.targets[split].numpy().tobytes())
-        described = repr((corpus.digest, labels.hexdigest(), config, name))
+        described = repr((corpus.digest, labels.hexdigest(), replace(config, tokenizer_file=digest), name))
         self.fingerprint = hashlib.blake2b(described.encode(), digest_size=16).hexdigest()
         self.references = (*data.references, *(r for split in self.splits for r in self._chance(split)))
 

@@ -220,6 +220,17 @@ def learn(kind: Kind, text: str, vocabulary: int) -> Tokenizer:
     return BytePairs.learn(text, vocabulary)
 
 
+def read_tokenizer(path: Path) -> tuple[Tokenizer, str]:
+    """A kept tokeniser and a hash of it. Raises ValueError where the file is not one."""
+    try:
+        content = path.read_bytes()
+        return restore(json.loads(content)), hashlib.sha256(content).hexdigest()
+    except OSError as error:
+        raise ValueError(f"tokenizer_file: cannot read {path} ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"tokenizer_file: {path} holds no tokeniser") from error
+
+
 def restore(state: dict[str, Any]) -> Tokenizer:
     """The tokeniser whose `state` this is."""
     if state["kind"] == "char":
@@ -238,19 +249,27 @@ class Corpus:
     digest: str
 
 
-def encoded(read: Callable[[], dict[str, str]], key: str, kind: Kind, vocabulary: int, cache: Path) -> Corpus:
+def encoded(
+    read: Callable[[], dict[str, str]],
+    key: str,
+    kind: Kind,
+    vocabulary: int,
+    cache: Path,
+    tokenizer: Tokenizer | None = None,
+) -> Corpus:
     """The parts of a text as ids, from the cache where it has them.
 
     Args:
         read: gives the parts, "train" among them; called only if need be.
-        key: decides what `read` gives.
+        key: decides what `read` gives, and names the tokeniser if one is given.
+        tokenizer: None to learn one.
     """
     name = hashlib.sha256(f"{FORMAT}/{key}/{kind}/{vocabulary}".encode()).hexdigest()[:32]
     folder = cache / "text"
     with contextlib.suppress(Exception):  # whatever is wrong with what lies in a cache, it is made again
         return _load(folder, name)
     texts = read()
-    tokenizer = learn(kind, texts["train"], vocabulary)
+    tokenizer = tokenizer or learn(kind, texts["train"], vocabulary)
     # One id to spare, for [MASK].
     dtype = np.dtype("<u2" if tokenizer.size < 1 << 16 else "<u4")
     parts = {part: tokenizer.encode(text).astype(dtype) for part, text in texts.items()}

@@ -24,6 +24,7 @@ class Context:
     Attributes:
         known: the registry and the environment, as a child described them.
         created: when the command began, ISO 8601. command: what reproduces the run.
+        pretrained: folder of a run whose encoders are the place to start from; None to start from nothing.
     """
 
     suite: SuiteFile
@@ -34,6 +35,7 @@ class Context:
     device: str
     command: str
     created: str
+    pretrained: Path | None = None
 
     @property
     def memory_limit(self) -> int:

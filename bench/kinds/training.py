@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from bench.execute.runner import Stage
 from bench.kinds.common import Context, Sizer, architecture_entries, task_entry
+from bench.kinds.pretrained import Start, starts
 from bench.spec import BASELINE, Search, SpecError, TaskPlan, TrainSpec
 from bench.training.choose import Choice, choose, only
 from bench.training.recipe import Recipe
@@ -50,6 +51,7 @@ class Competitor:
     depth: int
     baseline: bool
     recipe: Recipe
+    start: Start | None = None
     found: dict[str, Any] = field(default_factory=dict)
     problem: str = ""
     status: str = "ok"
@@ -66,6 +68,7 @@ class TrainingSuite:
         self.context = context
         self.spec = cast(TrainSpec, context.spec)
         self.entries = architecture_entries(context, self._wanted(), self._named())
+        self.starts = starts(context.pretrained, self.spec.mode) if context.pretrained is not None else {}
         self.tasks = self._describe_tasks()
         self.competitors = self._size()
         self.problem = self.competitors[0].problem if all(c.problem for c in self.competitors) else ""
@@ -100,6 +103,10 @@ class TrainingSuite:
         try:
             for name, plan in self.spec.chosen.items():
                 entry = task_entry(self.context, name)
+                if self.starts:  # texts are cut as the encoders know them
+                    tokenizer = next(iter(self.starts.values())).tokenizer
+                    own = {"tokenizer_file": tokenizer, "lowercase": False, **plan.settings}
+                    plan = plan.model_copy(update={"settings": own})
                 request = {"name": name, "settings": plan.settings, "mode": self.spec.mode}
                 answer = worker.call("task", request, timeout=1800)
                 if answer.status != "ok":
@@ -130,6 +137,9 @@ class TrainingSuite:
     def _variants(self, task: LearntTask, entry: dict[str, Any]) -> Iterator[Competitor]:
         name = entry["name"]
         source = f"{entry['hash']} {self.context.known['training_hash']} {task.entry['hash']}"
+        if self.starts:
+            yield from self._started(task, name, source)
+            return
         settings = {**self.spec.settings.get(name, {}), **task.plan.architecture_settings.get(name, {})}
         depth = task.plan.depth or self.spec.depth
         changes = self.spec.changes.get(name)
@@ -140,7 +150,25 @@ class TrainingSuite:
             recipe = task.recipe.model_copy(update=change.get("recipe", {}))  # checked when the plan was read
             yield Competitor(task.name, name, variant, source, own, change.get("depth", depth), False, recipe)
 
+    def _started(self, task: LearntTask, name: str, source: str) -> Iterator[Competitor]:
+        """The pretrained encoder, and the same one from nothing as its baseline."""
+        start = self.starts.get(name)
+        if start is None:
+            problem = f"the run that --pretrained names kept no encoder of it; it has {', '.join(self.starts)}"
+            yield Competitor(
+                task.name, name, "", source, {}, task.plan.depth or self.spec.depth, True, task.recipe, problem=problem,
+                status="unsupported",
+            )  # fmt: skip
+            return
+        recipe = task.recipe.model_copy(update={"init": start.init})
+        for variant, begun in ((BASELINE, None), ("pretrained", start)):
+            yield Competitor(
+                task.name, name, variant, source, start.settings, start.depth, begun is None, recipe, begun
+            )
+
     def _sized(self, sizer: Sizer, task: LearntTask, entry: dict[str, Any], c: Competitor) -> Competitor:
+        if c.problem:
+            return c
         dropout, init = c.recipe.dropout, c.recipe.init
         settings = c.settings
         if dropout and "dropout" in entry["settings"]:
@@ -152,6 +180,8 @@ class TrainingSuite:
             "shape": {**task.found["shape"], "towers": c.recipe.pair == "towers"},
             "match": task.plan.match or self.spec.match, "target": task.plan.target or self.spec.target,
         }  # fmt: skip
+        if (start := self.starts.get(c.architecture)) is not None:
+            request |= {"match": "width", "target": start.width}
         answer = sizer.size(entry, request, f"{c.architecture} {c.variant}".strip() if c.settings else "")
         if answer.status == "ok" and dropout and "dropout" not in entry["settings"]:
             answer.status = "unsupported"
@@ -175,6 +205,8 @@ class TrainingSuite:
             "recipe": recipe.model_dump(mode="json"), "shape": task.found["shape"], "tests": False, "generate": None,
             **fields.pop("training", {}),
         }  # fmt: skip
+        if c.start is not None and kind == "train":
+            training["pretrained"] = c.start.of(fields["seed"])
         return Trial(
             kind=kind, architecture=c.architecture, variant=c.variant, task=c.task, mode=spec.mode,
             width=c.found.get("width", 0), depth=c.depth, parameters=c.found.get("parameters", 0), dtype=spec.dtype,
@@ -339,5 +371,5 @@ def _competitor_plan(c: Competitor, usual: Recipe) -> dict[str, Any]:
         "width": found.get("width", 0), "depth": c.depth, "parameters": found.get("parameters", 0),
         "embedding_parameters": found.get("parameters", 0) - found.get("encoder_parameters", 0),
         "settings": found.get("settings", c.settings), "receptive_field": found.get("receptive_field"),
-        "recipe": changed, "problem": c.problem,
+        "recipe": changed, "change": c.start.words if c.start else "", "problem": c.problem,
     }  # fmt: skip

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import torch
 
-from bench.contract import Mode, Outcome, Places, ReadableTask, Score, Task, TaskShape, TextTask, stream
+from bench.contract import Mode, Outcome, Places, ReadableTask, Score, Task, TaskShape, TextTask, Tokenized, stream
 from bench.decode import generate
 from bench.execute.decoding import time_decoding
 from bench.execute.failures import Send, Unsupported
@@ -88,6 +88,8 @@ def train(trial: Trial, session: Session, places: Places, run_folder: Path | Non
     """One training, its look back at the tuning split, and, in final trials, the tests: each read once."""
     work, recipe = _task(trial, places), _recipe(trial)
     model = _model(trial, work.shape, recipe)
+    if path := cast(dict[str, Any], trial.training).get("pretrained"):
+        start_from(model, Path(path))
     folder = run_folder / "checkpoints" / trial.trial_id if run_folder is not None else None
     meter = open_meter(trial.device)
     curves: dict[str, dict[str, list[float]]] = {}
@@ -144,6 +146,8 @@ def train(trial: Trial, session: Session, places: Places, run_folder: Path | Non
             session.send("note", "checkpoint", f"weights were not kept: {problem}")
         else:
             kept = str(path.relative_to(run_folder))
+            if isinstance(work, Tokenized):
+                (folder / "tokenizer.json").write_text(json.dumps(work.tokenizer_state), encoding="utf-8")
     session.extra("checkpoint", kept)
 
 
@@ -152,6 +156,25 @@ def _send_scores(session: Session, phase: str, split: str, scores: Iterable[Scor
         session.value(phase, score.metric, score.value, score.unit, score.better, split=split)
         if score.note:
             session.send("note", f"scores of {split}", score.note)
+
+
+def start_from(model: SequenceModel, path: Path) -> None:
+    """Give the model the encoder and embedding in `path`; its head stays new. The file's embedding may have more rows, as
+    for [MASK]. Raises ValueError where the file does not fit."""
+    content = checkpoint.load(path)
+    if content is None:
+        raise ValueError(f"cannot read the pretrained weights {path}; pretrain again")
+    found: dict[str, torch.Tensor] = content["weights"]
+    own = model.state_dict()
+    for name, tensor in own.items():
+        if name.startswith("encoder.") or name == "front.weight":
+            given = found.get(name)
+            if given is not None and name == "front.weight":
+                given = given[: len(tensor)]
+            if given is None or given.shape != tensor.shape:
+                raise ValueError(f"the pretrained weights {path} do not fit this model: {name}; pretrain again")
+            own[name] = given
+    model.load_state_dict(own)
 
 
 def _keep_predictions(

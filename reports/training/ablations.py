@@ -83,7 +83,8 @@ def change(base: Competitor, other: Competitor) -> str:
              if base.settings.get(k) != other.settings.get(k)]  # fmt: skip
     if base.depth != other.depth:
         parts.append(f"depth {base.depth} → {other.depth}")
-    parts += [f"{k} → {v}" for k, v in other.recipe.items()]
+    parts += [f"{k} → {v}" for k, v in other.recipe.items() if base.recipe.get(k) != v]
+    parts += [other.change] if other.change else []
     return ", ".join(parts)
 
 

@@ -71,6 +71,8 @@ class Competitor:
     problem: str = ""
     recipe: dict[str, Any] = field(default_factory=dict)
     """Values of the task's recipe that are other for this competitor."""
+    change: str = ""
+    """What else is other, in words."""
 
     @property
     def label(self) -> str:
@@ -263,6 +265,7 @@ def _competitors(run: RunData, task: str, seen: list[Name]) -> list[Competitor]:
                 name, families.get(name[0], "other"), bool(raw.get("baseline")), raw.get("width"), raw.get("depth"),
                 raw.get("parameters"), raw.get("embedding_parameters"), raw.get("settings") or {},
                 raw.get("receptive_field"), str(raw.get("problem") or ""), raw.get("recipe") or {},
+                str(raw.get("change") or ""),
             )  # fmt: skip
     for name in seen:
         found.setdefault(name, Competitor(name, families.get(name[0], "other")))
