@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -33,6 +33,7 @@ from reports.words import names, short, signed
 _REACH = 0.75  # a reference further off than this share of the data's span is told in words, not drawn
 _DECADE = 10.0
 _FIRST_PART, _MOST = 0.15, 0.5  # of the way, and of the axis
+_CUT = "A bar or band that leaves the plot at the bottom goes on, maybe to zero and below."
 _START = "The beginning of the curves lies outside the plot."
 
 
@@ -103,11 +104,13 @@ def curve_chart(
     """
     labels = [short(line.name, LONGEST_LABEL) + (f" ✕ {line.stop}" if line.stop else "") for line in lines]
     margin = min(170.0, 20 + 4.6 * max(len(label) for label in labels))
-    values, cropped = _values(lines), False
+    values, cropped = _values(lines, y.log), False
     if focus:
         values, cropped = _without_the_start(lines, y.log)
     shown, hidden = _in_view(values, y.log, rules or [])
-    caption = " ".join(filter(None, [caption.strip(), _START if cropped else "", _out_of_view(hidden, y)]))
+    lows = [line.low for line in lines if line.low is not None]
+    cut = _CUT if y.log and lows and float(np.nanmin(np.concatenate(lows))) < float(values.min()) else ""
+    caption = " ".join(filter(None, [caption.strip(), _START if cropped else "", cut, _out_of_view(hidden, y)]))
     alt = _describe(title, lines, x, y, shown)
     with drawing():
         figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72))
@@ -133,14 +136,13 @@ def curve_chart(
 
 def _without_the_start(lines: list[Line], log: bool) -> tuple[np.ndarray, bool]:
     """Values of all curves; without those of the first part of each where these take up most of the axis."""
-    everything = _values(lines)
+    everything = _values(lines, log)
     late = []
     for line in lines:
         kept = line.x >= line.x[0] + _FIRST_PART * (line.x[-1] - line.x[0])
-        parts = [v[kept] for v in (line.y, line.low, line.high) if v is not None]
-        late.append(np.concatenate(parts))
-    rest = np.concatenate(late)
-    rest = rest[np.isfinite(rest)]
+        low, high = (None if v is None else v[kept] for v in (line.low, line.high))
+        late.append(replace(line, x=line.x[kept], y=line.y[kept], low=low, high=high))
+    rest = _values(late, log)
 
     def span(values: np.ndarray) -> float:
         return float(np.ptp(np.log(values) if log else values))
@@ -163,10 +165,18 @@ def _out_of_view(hidden: list[Rule], y: Axis) -> str:
     return f"Out of view: {'; '.join(f'{r.label} at {y.tick(r.value)}' for r in hidden)}." if hidden else ""
 
 
-def _values(lines: list[Line]) -> np.ndarray:
-    parts = [v for line in lines for v in (line.y, line.low, line.high) if v is not None]
-    joined = np.concatenate(parts)
-    return joined[np.isfinite(joined)]
+def _values(lines: list[Line], log: bool) -> np.ndarray:
+    ends = [v for line in lines for v in (line.low, line.high) if v is not None]
+    return _within(np.concatenate([line.y for line in lines]), np.concatenate([*ends, np.empty(0)]), log)
+
+
+def _within(points: np.ndarray, ends: np.ndarray, log: bool) -> np.ndarray:
+    """What an axis has to show: all points, and the ends of their intervals. On a logarithmic axis an end near zero, or
+    below it, would squeeze all else, and leaves the plot."""
+    points, ends = points[np.isfinite(points)], ends[np.isfinite(ends)]
+    if log and len(points):
+        ends = ends[ends >= float(points.min()) / _DECADE]
+    return np.concatenate([points, ends])
 
 
 def _curve(axes: Axes, line: Line, bars: bool) -> None:
@@ -264,7 +274,10 @@ def cost_chart(identity: str, title: str, spots: list[Spot], x: Axis, y: Axis, c
         figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72))
         axes = new_axes(figure, LEFT, 14.0)
         across = np.array([s.x for s in spots])
-        values = np.array([v for s in spots for v in (s.low, s.y, s.high) if np.isfinite(v)])
+        ends = np.array([v for s in spots for v in (s.low, s.high)])
+        values = _within(np.array([s.y for s in spots]), ends, y.log)
+        if y.log and np.nanmin([*ends, np.inf]) < values.min():
+            caption = f"{caption.strip()} {_CUT}"
         low, high = _range(across, x.log, 0.04)
         axes.set_xlim(low, high * (high / low) ** 0.25 if x.log else high + 0.25 * (high - low))  # room for names
         axes.set_ylim(*_range(values, y.log, 0.1))
