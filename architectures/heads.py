@@ -78,6 +78,14 @@ class HeadMixer(Mixer):
 
     def materialised(self, q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, keep_BT: Tensor | None) -> Tensor:
         """Attention as in the paper: all scores stored, masked, normalised, applied."""
+        return self._shares(q_BHTK, k_BHTK, keep_BT) @ v_BHTK
+
+    def weights(self, x_BTD: Tensor, keep_BT: Tensor | None = None) -> Tensor:
+        """What each token (row) takes of every other, (B, H, T, T); rows sum to 1."""
+        q_BHTK, k_BHTK, _ = self._project(x_BTD, 0)
+        return self._shares(q_BHTK, k_BHTK, keep_BT)
+
+    def _shares(self, q_BHTK: Tensor, k_BHTK: Tensor, keep_BT: Tensor | None) -> Tensor:
         T = q_BHTK.shape[2]
         scale = 1 / math.sqrt(self.head_width) if self.scale is None else self.scale
         scores_BHTT = q_BHTK @ k_BHTK.transpose(-1, -2) * scale
@@ -85,7 +93,7 @@ class HeadMixer(Mixer):
             scores_BHTT = scores_BHTT + self.relative(0, T, 0, T)
         mask = self.mask(0, T, 0, T, q_BHTK.device, keep_BT)
         scores_BHTT = scores_BHTT.masked_fill(~mask, -math.inf)
-        return scores_BHTT.softmax(dim=-1) @ v_BHTK
+        return scores_BHTT.softmax(dim=-1)
 
     def mask(
         self, i: int, i_stop: int, j: int, j_stop: int, device: torch.device, keep_BT: Tensor | None = None

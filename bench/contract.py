@@ -288,6 +288,10 @@ class ReadableTask(Task, Protocol):
         """Lists in the order of evaluation: "texts" (each a list), "targets", "tokens" (how many), "rows" (their places)."""
         ...
 
+    def words(self, ids: list[int]) -> list[str]:
+        """Each token as a person reads it."""
+        ...
+
 
 def stream(*names: object) -> torch.Generator:
     """A generator on the CPU that depends on the names alone, and on each of them."""

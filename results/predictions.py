@@ -1,7 +1,8 @@
 """What final trials predicted, and the examples they predicted it for, beside the records of a run.
 
-`predictions/<trial id>.json` holds one list a split; `examples/<task>-<hash>.json` what the lists are about, once a task.
-Both are written whole or not at all. Examples may be licensed: a run folder that is published goes without them.
+`predictions/<trial id>.json` holds one list a split; `examples/<task>-<hash>.json` what the lists are about, once a task;
+`attention/<trial id>.json` the attention weights of one example. All are written whole or not at all. Examples may be
+licensed: a run folder that is published goes without them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-PREDICTIONS, EXAMPLES = "predictions", "examples"
+PREDICTIONS, EXAMPLES, ATTENTION = "predictions", "examples", "attention"
 
 
 def save_predictions(folder: Path, trial_id: str, splits: dict[str, list[float]]) -> None:
@@ -39,6 +40,17 @@ def save_examples(folder: Path, task: str, fingerprint: str, splits: dict[str, d
 def load_examples(folder: Path, task: str, fingerprint: str) -> dict[str, dict[str, Any]]:
     """By split: texts, targets, tokens and rows, each a list with one entry an example; empty where there are none."""
     return _read(_examples_path(folder, task, fingerprint))
+
+
+def save_attention(folder: Path, trial_id: str, words: list[str], layers: list[Any]) -> None:
+    """`layers`: by layer, head, row, column. Raises OSError where the folder cannot be written."""
+    rounded = [[[[round(v, 3) for v in row] for row in head] for head in layer] for layer in layers]
+    _write(folder / ATTENTION / f"{trial_id}.json", {"words": words, "layers": rounded})
+
+
+def load_attention(folder: Path, trial_id: str) -> dict[str, Any]:
+    """ "words" and "layers"; empty where there are none."""
+    return _read(folder / ATTENTION / f"{trial_id}.json")
 
 
 def _examples_path(folder: Path, task: str, fingerprint: str) -> Path:

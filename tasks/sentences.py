@@ -28,6 +28,7 @@ from tasks.text import Kind, Tokenizer, encoded, read_tokenizer
 
 WORD = re.compile(r"\w+|[^\w\s]")
 STRATA = 10  # of values, for a split that has as many of each
+SEPARATOR = "⏐"  # as which readers see the separator
 EMPTY = "<unk>"  # stands for a text with nothing in it: a sequence has at least one token
 
 
@@ -211,6 +212,9 @@ class SentenceTask:
             "tokens": self.sequences[split].lengths[order].tolist(),
             "rows": order.tolist(),
         }
+
+    def words(self, ids: list[int]) -> list[str]:
+        return [self.tokenizer.decode([i]).strip() or SEPARATOR for i in ids]
 
     def _by_group(self, split: str, outcome: Outcome) -> Iterator[Score]:
         groups = self.groups.get(split, [])

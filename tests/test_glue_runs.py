@@ -66,6 +66,7 @@ def test_the_page_has_the_board_the_errors_and_no_glue_score(
     assert ">mean of 3 of 9 tasks<" in page and ">GLUE score<" not in page
     assert "StructBERT" in page and "not comparable with the small models" in page
     assert "Where competitors disagree most" in page and "entailment → neutral" in page
+    assert "Where attention looks, in one test example" in page and "mean over 4 heads: " in page
     benchmarks = (out / "site" / "glue_benchmarks.csv").read_text(encoding="utf-8")
     assert "mean of 3 of 9 tasks" in benchmarks
 

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import torch
 
+from bench.attention_maps import attention_maps
 from bench.contract import Mode, Outcome, Places, ReadableTask, Score, Task, TaskShape, TextTask, Tokenized, stream
 from bench.decode import generate
 from bench.execute.decoding import time_decoding
@@ -33,9 +34,10 @@ from bench.training.loop import State, Training, make_optimizer, precision
 from bench.training.losses import loss_sum, predictions
 from bench.training.recipe import Recipe
 from bench.trial import Trial
-from results.predictions import has_examples, save_examples, save_predictions
+from results.predictions import has_examples, save_attention, save_examples, save_predictions
 
 MOST_POINTS = 400  # of a learning curve in a record
+SHOWN_TOKENS = 16  # of the example whose attention is kept: more could not be read in a picture
 
 
 def run_training_trial(trial: Trial, send: Send, places: Places, run_folder: Path | None) -> dict[str, Any]:
@@ -132,7 +134,7 @@ def train(trial: Trial, session: Session, places: Places, run_folder: Path | Non
             session.extra("positions", positions)
         if isinstance(work, ReadableTask) and run_folder is not None:
             predicted |= {split: training.outcome(split).predictions for split in work.unlabelled}
-            _keep_predictions(trial, session, work, run_folder, predicted)
+            _keep_predictions(trial, session, work, model, run_folder, predicted)
     if asked["generate"] is not None:
         session.send("phase", "generate")
         try:
@@ -178,15 +180,40 @@ def start_from(model: SequenceModel, path: Path) -> None:
 
 
 def _keep_predictions(
-    trial: Trial, session: Session, work: ReadableTask, run_folder: Path, predicted: dict[str, list[float]]
+    trial: Trial,
+    session: Session,
+    work: ReadableTask,
+    model: SequenceModel,
+    run_folder: Path,
+    predicted: dict[str, list[float]],
 ) -> None:
     try:
         save_predictions(run_folder, trial.trial_id, predicted)
         if not has_examples(run_folder, trial.task, trial.fingerprint):
             shown = {split: work.shown(split) for split in predicted}
             save_examples(run_folder, trial.task, trial.fingerprint, shown)
+        if trial.seed == 0:
+            _keep_attention(trial, work, model, run_folder)
     except OSError as error:  # a training is worth more than the look at its errors
         session.send("note", "predictions", f"predictions were not kept: {error.strerror}")
+
+
+def _keep_attention(trial: Trial, work: ReadableTask, model: SequenceModel, run_folder: Path) -> None:
+    """Of one test example: the last of at most SHOWN_TOKENS tokens in the order of evaluation, which goes by length."""
+    chosen: list[int] = []
+    for batch in work.eval_batches("test", 64):
+        lengths = (
+            [batch.inputs.shape[1]] * len(batch.inputs) if batch.keep_BT is None else batch.keep_BT.sum(1).tolist()
+        )
+        fits = [row for row, length in enumerate(lengths) if length <= SHOWN_TOKENS]
+        if fits:
+            chosen = batch.inputs[fits[-1], : lengths[fits[-1]]].tolist()
+        if len(fits) < len(lengths):
+            break
+    if chosen:
+        maps = attention_maps(model, torch.tensor([chosen], device=trial.device))
+        if maps:
+            save_attention(run_folder, trial.trial_id, work.words(chosen), [m[0].tolist() for m in maps])
 
 
 def _send_costs(session: Session, training: Training, state: State, counter: str) -> None:

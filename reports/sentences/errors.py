@@ -12,6 +12,7 @@ import numpy as np
 
 from reports.canvas import Line, Plot
 from reports.paired import mean
+from reports.sentences.attention import attention_plots
 from reports.tables import Table, Value
 from reports.training.charts import Axis, curve_chart
 from reports.training.data import Name, TaskRun, label
@@ -32,6 +33,7 @@ class Errors:
     plots: list[Plot]
     confusion: Table
     disagreements: Table
+    attention: list[Plot]
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,7 @@ def length_plots(board: Board, split: Split, cast: Cast) -> list[Plot]:
 def errors(board: Board, cast: Cast, folder: Path | None) -> Errors | None:
     """None where the run kept no predictions of this task."""
     split = read_split(board.task, folder) if folder is not None else None
-    if split is None:
+    if split is None or folder is None:
         return None
-    return Errors(length_plots(board, split, cast), confusion(board, split, cast), disagreements(board, split))
+    maps = attention_plots(board.task, cast, folder)
+    return Errors(length_plots(board, split, cast), confusion(board, split, cast), disagreements(board, split), maps)

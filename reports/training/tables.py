@@ -62,10 +62,11 @@ def leaderboard(board: Board, cast: Cast) -> Table:
     others = [m for m in task.metrics(split) if m.name != task.primary.name]
     marks = [r for r in task.references if r.metric == task.primary.name and r.holds(split)]
     has_energy = any(task.effort(c.name, "energy") for c in task.competitors)
+    pads = any(value > 0 for c in task.competitors for value in task.effort(c.name, "padding").values())
     columns = ["rank", "competitor", "family", f"{split} {task.primary.words}", *(f"{split} {m.words}" for m in others),
                f"tune {task.primary.words}", *(f"distance to {short(r.label, 28)}" for r in marks), "parameters",
                "FLOPs a token", "training time", "tokens/s", "activation memory", "peak memory",
-               *(["energy"] if has_energy else []), "lr", "seeds", "note"]  # fmt: skip
+               *(["energy"] if has_energy else []), *(["padding"] if pads else []), "lr", "seeds", "note"]  # fmt: skip
     rows = []
     for place, s in enumerate(board.standings):
         name = s.name
@@ -79,7 +80,8 @@ def leaderboard(board: Board, cast: Cast) -> Table:
             _maybe(task.cost(name, "flops_per_token"), count),
             _spent(task, name, "train_time", duration), _spent(task, name, "tokens_per_second", count),
             _maybe(task.cost(name, "activation_memory"), memory), _maybe(task.cost(name, "peak_memory"), memory),
-            *([_spent(task, name, "energy", lambda v: count(v, "J"))] if has_energy else []), _lr(task, name),
+            *([_spent(task, name, "energy", lambda v: count(v, "J"))] if has_energy else []),
+            *([_spent(task, name, "padding", lambda v: f"{100 * v:.1f} %")] if pads else []), _lr(task, name),
             _number(f"{s.done} of {task.planned(name)}", s.done), Value(f"✕ {s.reason}" if s.reason else ""),
         ])  # fmt: skip
     tell = {0: "from 1 + those significantly better to N - those significantly worse; a range is a tie"}
