@@ -18,7 +18,17 @@ ALLOWED = {
     "results": {"results", "pandas"},
     "reports": {"reports", "results", "numpy", "scipy", "pandas", "matplotlib", "jinja2", "markupsafe", "itables"},
     "architectures": {"architectures", "bench.contract", "bench.registry", "torch"},
-    "tasks": {"tasks", "bench.contract", "bench.registry", "torch", "numpy", "datasets", "tokenizers"},
+    "tasks": {
+        "tasks",
+        "bench.contract",
+        "bench.registry",
+        "torch",
+        "numpy",
+        "scipy",
+        "sklearn",
+        "datasets",
+        "tokenizers",
+    },
     "bench": {"bench", "results", "torch", "numpy", "pydantic", "yaml", "psutil", "pynvml", "rich"},
 }
 STRICTER = {"bench/contract.py": {"torch"}, "bench/registry.py": {"torch"}}
