@@ -13,13 +13,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.contract import State, Traits
+from bench.contract import Between, State, Traits
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,10 @@ class MLP(nn.Module):
         return self.down(F.gelu(self.up(x_BTD)))
 
 
+Within = Callable[[Tensor], Tensor] | None
+"""What happens between a block's mixer and its MLP; None for nothing."""
+
+
 class Block(nn.Module):
     """One mixer and one MLP, by default each behind a norm and beside a residual."""
 
@@ -99,14 +104,16 @@ class Block(nn.Module):
             self.mlp_norm = nn.Identity() if config.norm == "none" else nn.LayerNorm(width)
             self.mlp = MLP(width, config.hidden(width))
 
-    def forward(self, x_BTD: Tensor, keep_BT: Tensor | None, use_reference: bool) -> Tensor:
+    def forward(self, x_BTD: Tensor, keep_BT: Tensor | None, use_reference: bool, between: Within) -> Tensor:
         mix = self.mixer.reference if use_reference else self.mixer
         y_BTD = mix(self._before(x_BTD, self.mixer_norm), keep_BT)
-        return self._mlp(self._after(x_BTD, y_BTD, self.mixer_norm))
+        x_BTD = self._after(x_BTD, y_BTD, self.mixer_norm)
+        return self._mlp(x_BTD if between is None else between(x_BTD))
 
-    def step(self, x_BSD: Tensor, state: State) -> tuple[Tensor, State]:
+    def step(self, x_BSD: Tensor, state: State, between: Within) -> tuple[Tensor, State]:
         y_BSD, state = self.mixer.step(self._before(x_BSD, self.mixer_norm), state)
-        return self._mlp(self._after(x_BSD, y_BSD, self.mixer_norm)), state
+        x_BSD = self._after(x_BSD, y_BSD, self.mixer_norm)
+        return self._mlp(x_BSD if between is None else between(x_BSD)), state
 
     def _mlp(self, x_BTD: Tensor) -> Tensor:
         if self.mlp is None:
@@ -164,14 +171,19 @@ class ResidualStack(nn.Module):
         if config.init == "gpt2":
             init_as_gpt2(list(self._blocks()))
 
-    def forward(self, x_BTD: Tensor, keep_BT: Tensor | None = None) -> Tensor:
+    @property
+    def layers(self) -> int:
+        return len(self.blocks)
+
+    def forward(self, x_BTD: Tensor, keep_BT: Tensor | None = None, between: Between | None = None) -> Tensor:
+        """`between` is called within each block, behind the mixer: see `bench.contract.Layered`."""
         if keep_BT is not None:
             # masked_fill, not a product: garbage at padding may be NaN, and NaN times zero is NaN, in masked scores and
             # in gradients of weights too.
             x_BTD = x_BTD.masked_fill(~keep_BT[..., None], 0.0)
         x_BTD = self._enter(x_BTD, 0)
-        for block in self.blocks:
-            x_BTD = block(x_BTD, keep_BT, self.use_reference)
+        for i, block in enumerate(self.blocks):
+            x_BTD = block(x_BTD, keep_BT, self.use_reference, None if between is None else partial(between, i))
         y_BTD = self.norm(x_BTD)
         return y_BTD if keep_BT is None else y_BTD.masked_fill(~keep_BT[..., None], 0.0)
 
@@ -186,12 +198,12 @@ class ResidualStack(nn.Module):
         layers = [block.mixer.initial_state(batch, device, dtype) for block in self._blocks()]
         return {"position": 0, "layers": layers}
 
-    def step(self, x_BSD: Tensor, state: State) -> tuple[Tensor, State]:
+    def step(self, x_BSD: Tensor, state: State, between: Between | None = None) -> tuple[Tensor, State]:
         position = state["position"]
         x_BSD = self._enter(x_BSD, position)
         layers = []
-        for block, layer_state in zip(self._blocks(), state["layers"], strict=True):
-            x_BSD, layer_state = block.step(x_BSD, layer_state)
+        for i, (block, layer_state) in enumerate(zip(self._blocks(), state["layers"], strict=True)):
+            x_BSD, layer_state = block.step(x_BSD, layer_state, None if between is None else partial(between, i))
             layers.append(layer_state)
         return self.norm(x_BSD), {"position": position + x_BSD.shape[1], "layers": layers}
 

@@ -12,7 +12,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 from bench.contract import TaskShape
-from bench.models import build_encoder, build_model, count_parameters
+from bench.models import build_encoder, build_for, count_parameters
 from bench.registry import Entry
 from bench.spec import Match
 
@@ -71,7 +71,7 @@ def solve(
             return count_parameters(build(width, extra))
         mode: Any = "causal" if causal else "bidirectional"
         merged = {**settings, **extra}
-        return count_parameters(build_model(entry, merged, width, depth, mode, shape, device="meta"))
+        return count_parameters(build_for(entry, merged, width, depth, mode, shape, device="meta"))
 
     if match == "width":
         return Sizing(target, depth, parameters_of(target, {}), dict(settings), 0.0)

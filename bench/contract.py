@@ -8,7 +8,7 @@ F features of an input vector, C outputs of a head.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -76,12 +76,20 @@ class StreamingEncoder(Encoder, Protocol):
     def step(self, x_BSD: Tensor, state: State) -> tuple[Tensor, State]: ...
 
 
-@dataclass(frozen=True)
-class Memory:
-    """What a decoder reads: encoder outputs and which of them are real."""
+Between = Callable[[int, Tensor], Tensor]
+"""Called with a layer's number and what it has so far, (B, T, D): gives what the layer goes on with."""
 
-    states_BSD: Tensor
-    keep_BS: Tensor | None = None
+
+@runtime_checkable
+class Layered(StreamingEncoder, Protocol):
+    """An encoder that lets something happen within each layer, behind the mixer: there a decoder looks at the source.
+    One that does not is followed by a single look, behind its last layer."""
+
+    layers: int
+
+    def __call__(self, x_BTD: Tensor, keep_BT: Tensor | None = None, between: Between | None = None) -> Tensor: ...
+
+    def step(self, x_BSD: Tensor, state: State, between: Between | None = None) -> tuple[Tensor, State]: ...
 
 
 @runtime_checkable
@@ -108,15 +116,58 @@ class Batch:
         targets: by `TaskShape.output`. "token": ids (B, T) int64, IGNORE where nothing is asked. "sequence": classes
             (B,) int64, or values (B,) float32 where the loss is the squared error.
         keep_BT: True at real tokens, padding is on the right; None where nothing is padded.
+        given_BU: where a decoder writes the targets (B, U): ids it has been given before each of them, int64; any id where
+            the target is IGNORE. None elsewhere.
     """
 
     inputs: Tensor
     targets: Tensor
     keep_BT: Tensor | None = None
+    given_BU: Tensor | None = None
+
+    @property
+    def arguments(self) -> tuple[Tensor | None, ...]:
+        """What a model is called with."""
+        both = (self.inputs, self.keep_BT)
+        return both if self.given_BU is None else (*both, self.given_BU)
 
     def to(self, device: torch.device | str) -> Batch:
-        keep_BT = None if self.keep_BT is None else self.keep_BT.to(device, non_blocking=True)
-        return Batch(self.inputs.to(device, non_blocking=True), self.targets.to(device, non_blocking=True), keep_BT)
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Every tensor of it through `change`."""
+        keep_BT = None if self.keep_BT is None else change(self.keep_BT)
+        given_BU = None if self.given_BU is None else change(self.given_BU)
+        return Batch(change(self.inputs), change(self.targets), keep_BT, given_BU)
+
+
+DecoderKind = Literal["matched", "shared", "prefix"]
+CrossKind = Literal["none", "additive", "dot"]
+
+
+@dataclass(frozen=True)
+class DecoderPlan:
+    """How targets are written from an encoded source, the same for every architecture.
+
+    Attributes:
+        kind: "matched": causal layers of the encoder's own architecture. "shared": of one for all, `of`. "prefix": no
+            encoder; one causal stack reads `source <end> target`.
+        cross: how layers look at the source. "none": one vector of fixed size joins every input (Cho et al. 2014).
+            "additive": Bahdanau et al. 2015. "dot": several heads (Vaswani et al. 2017). Says nothing for "prefix".
+        feeding: what was read from the source joins the next input (Luong et al. 2015, input feeding): one step at a time.
+        reverse: the source is read from its end (Sutskever et al. 2014).
+        tied: the head shares the weights of the target embedding; with one vocabulary, of the source's too.
+        heads: of "dot". dropout: of what cross-attention gives.
+    """
+
+    kind: DecoderKind = "matched"
+    of: str = ""
+    cross: CrossKind = "dot"
+    feeding: bool = False
+    reverse: bool = False
+    tied: bool = False
+    heads: int = 4
+    dropout: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -132,6 +183,10 @@ class TaskShape:
         loss: mean over what counts, in nats or squared units.
         separator: id between the two texts of an input; None where inputs are no pairs.
         towers: encode the two texts apart and compare what comes out; set by the recipe, not by the task.
+        target_length: tokens of the longest target of any split, for tasks whose targets a decoder writes; 0 for others.
+        end: id that ends a target, and that a decoder is given first.
+        joint: source and target have one vocabulary.
+        decoder: how the decoder is built, by the recipe; None where the task has none.
     """
 
     length: int
@@ -144,6 +199,10 @@ class TaskShape:
     loss: Literal["cross_entropy", "squared_error"] = "cross_entropy"
     separator: int | None = None
     towers: bool = False
+    target_length: int = 0
+    end: int = 0
+    joint: bool = False
+    decoder: DecoderPlan | None = None
 
 
 @dataclass(frozen=True)
@@ -274,6 +333,38 @@ class Tokenized(Protocol):
     @property
     def tokenizer_state(self) -> dict[str, Any]:
         """Plain data that `tasks.text.restore` builds it from."""
+        ...
+
+
+@runtime_checkable
+class TranslationTask(Task, Protocol):
+    """A task whose targets a decoder writes (`shape.target_length`), judged by what it writes without being shown them."""
+
+    watched: str
+    """The metric by which looks while training are judged: writing every translation takes too long for that."""
+
+    def sources(self, split: str, batch: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Source ids (B, T) and which of them are real, in the order of `shown(split)`."""
+        ...
+
+    def encode(self, text: str) -> list[int]:
+        """Source ids of a text."""
+        ...
+
+    def write(self, ids: list[int]) -> str:
+        """Text of target ids, the end left out."""
+        ...
+
+    def pieces(self, ids: list[int], side: Literal["source", "target"]) -> list[str]:
+        """Each token as a person reads it."""
+        ...
+
+    def shown(self, split: str) -> dict[str, list[Any]]:
+        """Lists with one entry an example: "sources" and "references" as text, "tokens" of the source."""
+        ...
+
+    def judge(self, split: str, written: list[str]) -> tuple[Score, ...]:
+        """Scores of translations in the order of `shown(split)`, the primary one first."""
         ...
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import pydantic
 import torch
 from torch import Tensor, nn
 
-from bench.contract import Mode, Places, State, StreamingEncoder, TaskShape
+from bench.contract import DecoderPlan, Mode, Places, State, StreamingEncoder, TaskShape
 from bench.frontends import Head, apart, make_front_end
-from bench.registry import TASK_FAMILIES, Entry, RegistryError, did_you_mean
+from bench.registry import ARCHITECTURES, TASK_FAMILIES, Entry, RegistryError, did_you_mean
 from bench.training.recipe import Embedding, Pooling
+from bench.translator import EncoderDecoder, PrefixModel
 
 
 def make_config(entry: Entry, settings: dict[str, Any]) -> Any:
@@ -112,13 +114,78 @@ def build_model(
     """A whole model in float32, initialised from `seed` alone; front end and head from streams of their own, so that
     they begin alike for all encoders of a width."""
     encoder = build_encoder(entry, settings, width, depth, mode == "causal", seed=seed, device=device)
+    return _joined(lambda: SequenceModel(encoder, shape, width, pooling, embedding), seed, device)
+
+
+def build_writer(
+    entry: Entry,
+    settings: dict[str, Any],
+    width: int,
+    depth: int,
+    mode: Mode,
+    shape: TaskShape,
+    pooling: Pooling = "last",
+    embedding: Embedding = "unit",
+    *,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> EncoderDecoder | PrefixModel:
+    """The same for a task with targets to write: `shape.decoder` says how, `mode` is the encoder's.
+
+    Raises ValueError where the architecture cannot do what the plan asks for.
+    """
+    plan = cast(DecoderPlan, shape.decoder)
+    causal = mode == "causal" or plan.kind == "prefix"
+    encoder = build_encoder(entry, settings, width, depth, causal, seed=seed, device=device)
+    if plan.kind == "prefix":
+        return _joined(lambda: PrefixModel(encoder, shape, width, embedding), seed, device)
+    decoder = _build_decoder(entry, settings, width, depth, plan, seed=seed + 2, device=device)
+    return _joined(lambda: EncoderDecoder(encoder, decoder, shape, width, pooling, embedding), seed, device)
+
+
+def build_for(entry: Entry, settings: dict[str, Any], width: int, depth: int, mode: Mode, shape: TaskShape, *args: Any,
+              **options: Any) -> SequenceModel | EncoderDecoder | PrefixModel:  # fmt: skip
+    """Whichever of the two the shape asks for."""
+    build = build_model if shape.decoder is None else build_writer
+    return build(entry, settings, width, depth, mode, shape, *args, **options)
+
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def _joined(join: Callable[[], Model], seed: int, device: torch.device | str) -> Model:
+    """What `join` builds around stacks that are there, from a stream of its own."""
     device = torch.device(device)
     if device.type == "meta":
         with device:
-            return SequenceModel(encoder, shape, width, pooling, embedding)
+            return join()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed + 1)
-        return SequenceModel(encoder, shape, width, pooling, embedding).to(device)
+        return join().to(device)
+
+
+def _build_decoder(
+    entry: Entry, settings: dict[str, Any], width: int, depth: int, plan: DecoderPlan, **options: Any
+) -> nn.Module:
+    """The causal stack that writes: of the encoder's architecture, or of the plan's own, with its default settings."""
+    if plan.kind == "shared":
+        entry = ARCHITECTURES.get(plan.of)
+        settings = {k: v for k, v in settings.items() if k in ("dropout", "init", "mlp_hidden")}
+    decoder = build_encoder(entry, settings, width, depth, True, **options)
+    traits = cast(Any, decoder).traits
+    if "causal" not in traits.modes or not isinstance(decoder, StreamingEncoder):
+        raise ValueError(f"'{entry.name}' cannot write: a decoder is causal and goes on from a state")
+    if plan.feeding and traits.parallel_in_time:
+        raise ValueError(
+            f"'{entry.name}' takes all tokens at once, input feeding goes one by one: for recurrences only"
+        )
+    return decoder
+
+
+def shape_from(plain: dict[str, Any]) -> TaskShape:
+    """A task's shape from plain data, as plans and trials hold it."""
+    decoder = plain.get("decoder")
+    return TaskShape(**{**plain, "decoder": DecoderPlan(**decoder) if isinstance(decoder, dict) else decoder})
 
 
 def count_parameters(module: nn.Module) -> int:

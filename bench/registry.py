@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 FAMILIES = ("recurrent", "convolution", "attention", "windowed", "other")
-# vectors: inputs with no labels, for suites that measure cost; language: text; probe: generated, with a known answer.
-TASK_FAMILIES = ("vectors", "language", "probe", "supervised")
+# vectors: inputs with no labels, for suites that measure cost; language: text; probe: generated, with a known answer;
+# translation: targets that a decoder writes.
+TASK_FAMILIES = ("vectors", "language", "probe", "supervised", "translation")
 ENTRY_POINT_GROUPS = ("seqbench.architectures", "seqbench.tasks")
 
 

@@ -12,4 +12,5 @@ from tasks import (  # noqa: F401
     recall,
     sentence_file,
     sick,
+    translation,
 )

@@ -16,7 +16,18 @@ STANDARD = set(sys.stdlib_module_names)
 # What each package may import, beside the standard library: whole names, or a package with all below it.
 ALLOWED = {
     "results": {"results", "pandas"},
-    "reports": {"reports", "results", "numpy", "scipy", "pandas", "matplotlib", "jinja2", "markupsafe", "itables"},
+    "reports": {
+        "reports",
+        "results",
+        "numpy",
+        "scipy",
+        "pandas",
+        "sacrebleu",
+        "matplotlib",
+        "jinja2",
+        "markupsafe",
+        "itables",
+    },
     "architectures": {"architectures", "bench.contract", "bench.registry", "torch"},
     "tasks": {
         "tasks",

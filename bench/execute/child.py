@@ -139,13 +139,12 @@ def _size(payload: dict[str, Any], send: Send) -> dict[str, Any]:
     With `shape`, the width at which the whole model for such a task is as large as asked for.
     """
     from bench.budget import solve
-    from bench.contract import TaskShape
-    from bench.models import build_encoder, count_parameters, make_config
+    from bench.models import build_encoder, count_parameters, make_config, shape_from
     from bench.registry import ARCHITECTURES
 
     entry = ARCHITECTURES.get(payload["architecture"])
     causal = payload["mode"] == "causal"
-    shape = TaskShape(**payload["shape"]) if "shape" in payload else None
+    shape = shape_from(payload["shape"]) if "shape" in payload else None
     sizing = solve(entry, payload["settings"], payload["depth"], causal, payload["match"], payload["target"], shape)
     encoder: Any = build_encoder(entry, sizing.settings, sizing.width, sizing.depth, causal, device="meta")
     traits = encoder.traits

@@ -177,7 +177,7 @@ class TrainingSuite:
             settings = {"init": init, **settings}
         request = {
             "settings": settings, "mode": self.spec.mode, "depth": c.depth,
-            "shape": {**task.found["shape"], "towers": c.recipe.pair == "towers"},
+            "shape": _read_by(c.recipe, task.found["shape"]),
             "match": task.plan.match or self.spec.match, "target": task.plan.target or self.spec.target,
         }  # fmt: skip
         if (start := self.starts.get(c.architecture)) is not None:
@@ -357,6 +357,12 @@ class TrainingSuite:
             "seeds": task.seeds, "match": task.plan.match or self.spec.match,
             "target": task.plan.target or self.spec.target,
         }  # fmt: skip
+
+
+def _read_by(recipe: Recipe, shape: dict[str, Any]) -> dict[str, Any]:
+    """A task's shape with what the recipe decides of the model around the encoder."""
+    decoder = recipe.decoder_plan if shape["target_length"] else None
+    return {**shape, "towers": recipe.pair == "towers", "decoder": decoder}
 
 
 def _without_training(trial: Trial) -> Trial:

@@ -26,13 +26,14 @@ def evaluate(
     """Every example of the split counts once, the last partial batch as well. Leaves the model in evaluation mode."""
     model.eval()
     shape = task.shape
-    sums = _Sums(shape.longest if shape.output == "token" else 0, device)
+    longest = shape.target_length or shape.longest
+    sums = _Sums(longest if shape.output == "token" else 0, device)
     outcome = Outcome()
     with torch.no_grad():  # not inference mode: what an encoder caches in it, training could not use
         for batch in task.eval_batches(split, batch_size):
             batch = batch.to(device)
             with precision():
-                outputs = model(batch.inputs, batch.keep_BT)
+                outputs = model(*batch.arguments)
             loss = losses(outputs, batch.targets, shape)
             counts = counted(batch.targets)
             if shape.loss == "squared_error":

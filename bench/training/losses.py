@@ -22,16 +22,24 @@ def predictions(batch: Batch) -> int:
 
 
 def tokens(batch: Batch) -> int:
-    """Real input tokens of a batch."""
-    return batch.inputs.shape[0] * batch.inputs.shape[1] if batch.keep_BT is None else int(batch.keep_BT.sum())
+    """Real input tokens of a batch, and what a decoder has to write."""
+    read = batch.inputs.shape[0] * batch.inputs.shape[1] if batch.keep_BT is None else int(batch.keep_BT.sum())
+    return read if batch.given_BU is None else read + predictions(batch)
 
 
-def loss_sum(outputs: Tensor, targets: Tensor, shape: TaskShape) -> Tensor:
-    """Summed loss, a float32 scalar. Outputs (B, T, C) or (B, C)."""
+def positions(batch: Batch) -> int:
+    """Places for tokens in a batch, padding as well."""
+    return batch.inputs.shape[0] * (batch.inputs.shape[1] + (0 if batch.given_BU is None else batch.given_BU.shape[1]))
+
+
+def loss_sum(outputs: Tensor, targets: Tensor, shape: TaskShape, smoothing: float = 0.0) -> Tensor:
+    """Summed loss, a float32 scalar. Outputs (B, T, C) or (B, C). `smoothing`: of labels, in training."""
     if shape.loss == "squared_error":
         return (outputs.float().squeeze(-1) - targets).square().sum()
     flat = outputs.reshape(-1, shape.outputs)
-    return F.cross_entropy(flat.float(), targets.reshape(-1), ignore_index=IGNORE, reduction="sum")
+    return F.cross_entropy(
+        flat.float(), targets.reshape(-1), ignore_index=IGNORE, reduction="sum", label_smoothing=smoothing
+    )
 
 
 def losses(outputs: Tensor, targets: Tensor, shape: TaskShape) -> Tensor:

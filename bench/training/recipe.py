@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -33,6 +33,14 @@ class Recipe(BaseModel):
         pooling: how a sequence becomes one vector, where a task asks for one.
         pair: two texts as one sequence, `a <sep> b`, or each through the encoder alone ("towers") and then compared as
             [u; v; |u - v|; u * v].
+        decoder, shared_decoder, cross, cross_heads, input_feeding, reverse_source, tied: how a decoder is built, where the
+            task has targets to write: see bench.contract.DecoderPlan.
+        label_smoothing: part of a target's weight that goes to all outputs alike (Szegedy et al. 2016); the losses
+            reported for other splits have none.
+        average: last looks whose weights are averaged into those that are tested, with `keep: last`.
+        beam, length_penalty: translations of tests are found by this many beams, by log-probability over
+            length ** penalty; 1 beam is greedy. write_most: tokens after which one is cut, as a multiple of the source's,
+            10 more.
         compile: through torch.compile; the time that takes is recorded apart.
         checkpoint_seconds: time between two saved states, so that a killed trial goes on.
         save_weights: keep the tested weights in the run folder.
@@ -62,6 +70,18 @@ class Recipe(BaseModel):
     init: Literal["torch", "gpt2"] = "torch"
     pooling: Pooling = "last"
     pair: Literal["joined", "towers"] = "joined"
+    decoder: Literal["matched", "shared", "prefix"] = "matched"
+    shared_decoder: str = ""
+    cross: Literal["none", "additive", "dot"] = "dot"
+    cross_heads: Count = 4
+    input_feeding: bool = False
+    reverse_source: bool = False
+    tied: bool = False
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    average: Count = 1
+    beam: Count = 1
+    length_penalty: Annotated[float, Field(ge=0)] = 1.0
+    write_most: Annotated[float, Field(gt=0)] = 2.0
     compile: bool = False
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 20.0
     save_weights: bool = False
@@ -70,7 +90,30 @@ class Recipe(BaseModel):
     def _some_end(self) -> Recipe:
         if self.steps is None and self.tokens is None and self.seconds is None:
             raise ValueError("training needs an end: give steps, tokens or seconds")
+        if self.average > 1 and self.keep != "last":
+            raise ValueError("average: an average is of the last looks; set keep: last")
+        if self.decoder == "shared" and not self.shared_decoder:
+            raise ValueError("shared_decoder: name the architecture whose decoder all share, such as attention")
+        if self.input_feeding and (self.cross == "none" or self.decoder == "prefix"):
+            raise ValueError(
+                "input_feeding: nothing is read from the source that could be fed; set cross: additive or dot"
+            )
         return self
+
+    @property
+    def decoder_plan(self) -> dict[str, Any]:
+        """Arguments of bench.contract.DecoderPlan."""
+        return {
+            "kind": self.decoder, "of": self.shared_decoder if self.decoder == "shared" else "", "cross": self.cross,
+            "feeding": self.input_feeding, "reverse": self.reverse_source, "tied": self.tied, "heads": self.cross_heads,
+            "dropout": self.dropout,
+        }  # fmt: skip
+
+    @property
+    def decoder_words(self) -> str:
+        """For people and records: "matched, dot"."""
+        own = self.shared_decoder if self.decoder == "shared" else self.decoder
+        return own if self.decoder == "prefix" else f"{own}, {self.cross}" + (", fed" if self.input_feeding else "")
 
     @property
     def embedding(self) -> Embedding:
