@@ -1,7 +1,8 @@
 """What final trials predicted, and the examples they predicted it for, beside the records of a run.
 
 `predictions/<trial id>.json` holds one list a split; `examples/<task>-<hash>.json` what the lists are about, once a task;
-`attention/<trial id>.json` the attention weights of one example. All are written whole or not at all. Examples may be
+`attention/<trial id>.json` the attention weights of one example; `translations/<trial id>.json` one list of texts a split,
+`alignments/<trial id>.json` who looked at whom in some of them. All are written whole or not at all. Examples may be
 licensed: a run folder that is published goes without them.
 """
 
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 PREDICTIONS, EXAMPLES, ATTENTION = "predictions", "examples", "attention"
+TRANSLATIONS, ALIGNMENTS = "translations", "alignments"
 
 
 def save_predictions(folder: Path, trial_id: str, splits: dict[str, list[float]]) -> None:
@@ -51,6 +53,31 @@ def save_attention(folder: Path, trial_id: str, words: list[str], layers: list[A
 def load_attention(folder: Path, trial_id: str) -> dict[str, Any]:
     """ "words" and "layers"; empty where there are none."""
     return _read(folder / ATTENTION / f"{trial_id}.json")
+
+
+def save_translations(folder: Path, trial_id: str, splits: dict[str, list[str]]) -> None:
+    """Raises OSError where the folder cannot be written."""
+    _write(folder / TRANSLATIONS / f"{trial_id}.json", splits)
+
+
+def load_translations(folder: Path, trial_id: str) -> dict[str, list[str]]:
+    """By split; empty where there are none."""
+    return _read(folder / TRANSLATIONS / f"{trial_id}.json")
+
+
+def save_alignments(folder: Path, trial_id: str, sentences: list[dict[str, Any]]) -> None:
+    """Each with "source", "target", "text" and "layers". Raises OSError where the folder cannot be written."""
+    rounded = [
+        {**s, "layers": [[[[round(v, 3) for v in row] for row in head] for head in layer] for layer in s["layers"]]}
+        for s in sentences
+    ]
+    _write(folder / ALIGNMENTS / f"{trial_id}.json", {"sentences": rounded})
+
+
+def load_alignments(folder: Path, trial_id: str) -> list[dict[str, Any]]:
+    """Empty where there are none."""
+    found = _read(folder / ALIGNMENTS / f"{trial_id}.json").get("sentences")
+    return found if isinstance(found, list) else []
 
 
 def _examples_path(folder: Path, task: str, fingerprint: str) -> Path:

@@ -183,7 +183,7 @@ class Runner:
         return Record(
             run_id=self.run.run_id, trial_id=trial.trial_id, environment_id=self.stamp.environment_id,
             suite=self.stamp.suite, kind=trial.kind, architecture=trial.architecture, variant=trial.variant, task=trial.task,
-            decoder="", mode=trial.mode, regime=trial.regime, width=trial.width, depth=trial.depth,
+            decoder=trial.decoder, mode=trial.mode, regime=trial.regime, width=trial.width, depth=trial.depth,
             parameters=trial.parameters, batch=trial.batch, length=trial.length, dtype=trial.dtype, device=trial.device,
             seed=trial.seed, status=status, reason=answer.reason, failed_phase=answer.phase if status != "ok" else "",
             kernels=tuple(result.get("kernels", ())), warnings=tuple(answer.notes), started_at=started,

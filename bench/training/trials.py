@@ -17,7 +17,20 @@ from typing import Any, cast
 import torch
 
 from bench.attention_maps import attention_maps
-from bench.contract import Mode, Outcome, Places, ReadableTask, Score, Task, TaskShape, TextTask, Tokenized, stream
+from bench.contract import (
+    DecoderPlan,
+    Mode,
+    Outcome,
+    Places,
+    ReadableTask,
+    Score,
+    Task,
+    TaskShape,
+    TextTask,
+    Tokenized,
+    TranslationTask,
+    stream,
+)
 from bench.decode import generate
 from bench.execute.decoding import time_decoding
 from bench.execute.failures import Send, Unsupported
@@ -26,13 +39,15 @@ from bench.measure.energy import open_meter
 from bench.measure.graph import Counter
 from bench.measure.memory import measure_training
 from bench.measure.timing import UNSTABLE_SPREAD, spread
-from bench.models import SequenceModel, build_model, build_task
+from bench.models import SequenceModel, build_for, build_task, shape_from
 from bench.registry import ARCHITECTURES, TASKS
 from bench.sampler import Sampler
 from bench.training import checkpoint
 from bench.training.loop import State, Training, make_optimizer, precision
 from bench.training.losses import loss_sum, predictions
 from bench.training.recipe import Recipe
+from bench.training.writing import judged, keep, written
+from bench.translator import EncoderDecoder, PrefixModel, stacks
 from bench.trial import Trial
 from results.predictions import has_examples, save_attention, save_examples, save_predictions
 
@@ -56,9 +71,13 @@ def cost(trial: Trial, session: Session, places: Places) -> None:
     """Counted FLOPs a token, and the memory of training, of a model made for this and thrown away."""
     work, recipe = _task(trial, places), _recipe(trial)
     session.send("phase", "train")
-    encoder = _model(trial, work.shape, recipe, "meta").encoder
-    counts, method = Counter(encoder, trial.width, backward=True).count(trial.length)
-    flops = counts.flops / trial.length + _outside_encoder(_shape(work.shape, recipe), trial.width, trial.length)
+    on_meta = _model(trial, work.shape, recipe, "meta")
+    traced = stacks(on_meta) if isinstance(on_meta, EncoderDecoder | PrefixModel) else [on_meta.encoder]
+    found = [Counter(stack, trial.width, backward=True).count(trial.length) for stack in traced]
+    flops, method = sum(counts.flops for counts, _ in found) / trial.length, found[0][1]
+    flops += _outside_encoder(_shape(work.shape, recipe), trial.width, trial.length)
+    if isinstance(on_meta, EncoderDecoder):
+        flops += _crossing(len(on_meta.crosses), trial.width, trial.length)
     session.value("train", "flops_per_token", flops, "FLOP", "lower", method)
     batch = work.train_batch(0, recipe.batch, trial.seed).to(trial.device)
     amount = predictions(batch)
@@ -68,7 +87,7 @@ def cost(trial: Trial, session: Session, places: Places) -> None:
 
         def loss() -> Any:
             with precision(trial.device, trial.dtype):
-                outputs = model(batch.inputs, batch.keep_BT)
+                outputs = model(*batch.arguments)
             return loss_sum(outputs, batch.targets, work.shape) / amount
 
         return model, make_optimizer(model, recipe), loss
@@ -86,10 +105,17 @@ def _outside_encoder(shape: TaskShape, width: int, length: int) -> float:
     return head + front
 
 
+def _crossing(layers: int, width: int, length: int) -> float:
+    """FLOPs a target token of cross-attention, forward and backward, where source and target have `length` tokens: four
+    products with weights (query, key, value, out; additive attention has three and counts as if it had four), scores and
+    their use."""
+    return 3 * layers * (4 * 2 * width * width + 2 * 2 * length * width)
+
+
 def train(trial: Trial, session: Session, places: Places, run_folder: Path | None) -> None:
     """One training, its look back at the tuning split, and, in final trials, the tests: each read once."""
     work, recipe = _task(trial, places), _recipe(trial)
-    model = _model(trial, work.shape, recipe)
+    model: Any = _model(trial, work.shape, recipe)
     if path := cast(dict[str, Any], trial.training).get("pretrained"):
         start_from(model, Path(path))
     folder = run_folder / "checkpoints" / trial.trial_id if run_folder is not None else None
@@ -116,23 +142,34 @@ def train(trial: Trial, session: Session, places: Places, run_folder: Path | Non
 
     session.send("phase", "tune")
     _send_scores(session, "tune", "tune", work.scores("tune", training.outcome("tune")))
+    writes = work if isinstance(work, TranslationTask) else None
+    if writes is not None:  # choices are made by it, so it is greedy: the same for all, and quick
+        _, scores = judged(writes, "tune", written(writes, model, recipe, trial, "tune", 1, session))
+        _send_scores(session, "tune", "tune", scores)
     asked = cast(dict[str, Any], trial.training)
     if asked["tests"]:
         session.send("phase", "test")
         positions: dict[str, Any] = {}
         predicted: dict[str, list[float]] = {}
+        texts: dict[str, list[str]] = {}
         for split in work.splits:
             if split != "tune":
                 outcome = training.outcome(split)
                 _send_scores(session, "test", split, work.scores(split, outcome))
                 predicted[split] = outcome.predictions
+                if writes is not None:
+                    found = written(writes, model, recipe, trial, split, recipe.beam, session)
+                    texts[split], scores = judged(writes, split, found)
+                    _send_scores(session, "test", split, scores)
                 if outcome.count_T:
                     counts = [n for n in outcome.count_T if n]
                     losses = [x / n for x, n in zip(outcome.loss_T, outcome.count_T, strict=True) if n]
                     positions[split] = {"loss": [round(x, 6) for x in losses], "count": counts}
         if positions:
             session.extra("positions", positions)
-        if isinstance(work, ReadableTask) and run_folder is not None:
+        if writes is not None and run_folder is not None:
+            keep(trial, session, writes, model, run_folder, texts)
+        elif isinstance(work, ReadableTask) and run_folder is not None:
             predicted |= {split: training.outcome(split).predictions for split in work.unlabelled}
             _keep_predictions(trial, session, work, model, run_folder, predicted)
     if asked["generate"] is not None:
@@ -262,8 +299,8 @@ def _samples(trial: Trial, session: Session, model: SequenceModel, work: Task, w
 
 def decode(trial: Trial, session: Session) -> None:
     """Time of one more token from the whole model, and the bytes of state, after `length` random tokens."""
-    shape = TaskShape(**cast(dict[str, Any], trial.training)["shape"])
-    model = _model(trial, shape, _recipe(trial)).to(getattr(torch, trial.dtype)).eval()
+    shape = shape_from(cast(dict[str, Any], trial.training)["shape"])
+    model: Any = _model(trial, shape, _recipe(trial)).to(getattr(torch, trial.dtype)).eval()
     ids_BT = torch.randint(shape.vocabulary, (1, trial.length), generator=stream("decode", trial.seed))
     most = cast(Any, model.encoder).traits.max_length
     time_decoding(session, model, ids_BT.to(trial.device), model.streams, most)
@@ -288,6 +325,10 @@ def describe_task(name: str, settings: dict[str, Any], mode: Mode, places: Place
 def _primary(work: Task) -> dict[str, str]:
     """Name, unit and direction of the primary metric, from the scores of an outcome made up for it."""
     longest = work.shape.longest if work.shape.output == "token" else 0
+    if isinstance(work, TranslationTask):
+        references = work.shown("tune")["references"]
+        score = next(s for s in work.judge("tune", references) if s.metric == work.primary)
+        return {"metric": score.metric, "unit": score.unit, "better": score.better}
     made_up = Outcome(1.0, 1, 1, 1, 1, [1.0] * longest, [1] * longest, [1] * longest, [0.0, 1.0], [0.0, 1.0])
     score = next(s for s in work.scores("tune", made_up) if s.metric == work.primary)
     return {"metric": score.metric, "unit": score.unit, "better": score.better}
@@ -325,20 +366,23 @@ def _shape(shape: TaskShape, recipe: Recipe) -> TaskShape:
     """The task's shape as the recipe reads it. Raises Unsupported where it asks for two texts and there is one."""
     if recipe.pair == "towers" and shape.separator is None:
         raise Unsupported("the recipe asks for two towers (pair), and the task has no pairs of texts")
-    return replace(shape, towers=recipe.pair == "towers")
+    decoder = DecoderPlan(**recipe.decoder_plan) if shape.target_length else None
+    return replace(shape, towers=recipe.pair == "towers", decoder=decoder)
 
 
-def _model(trial: Trial, shape: TaskShape, recipe: Recipe, device: str = "") -> SequenceModel:
+def _model(
+    trial: Trial, shape: TaskShape, recipe: Recipe, device: str = ""
+) -> SequenceModel | EncoderDecoder | PrefixModel:
     entry = ARCHITECTURES.get(trial.architecture)
     mode = cast(Mode, trial.mode)
     shape = _shape(shape, recipe)
-    model = build_model(
+    model = build_for(
         entry, trial.settings, trial.width, trial.depth, mode, shape, recipe.pooling,
         recipe.embedding,
         seed=stream("init", trial.seed).initial_seed() >> 1, device=device or trial.device,
     )  # fmt: skip
     limit = cast(Any, model.encoder).traits.max_length
-    longest = shape.longest if trial.kind != "decode" else trial.length
+    longest = max(shape.longest, shape.target_length) if trial.kind != "decode" else trial.length
     if limit is not None and longest > limit:
         raise Unsupported(f"{longest:,} tokens are past the longest it accepts, {limit:,}")
     return model

@@ -50,7 +50,7 @@ class Split:
 def read_split(task: TaskRun, folder: Path) -> Split | None:
     """The split that ranks; None where the run kept nothing of it."""
     shown = load_examples(folder, task.name, str(task.raw.get("fingerprint") or "")).get(task.test_split)
-    if not shown:
+    if not shown or "targets" not in shown:
         return None
     predicted = {}
     for c in task.competitors:

@@ -20,6 +20,7 @@ from reports.training.frames import frames
 from reports.training.headline import headline, overall
 from reports.training.looks import Cast, cast
 from reports.training.scores import Board, board
+from reports.translation.build import Translations, translations
 from reports.verdicts import SYMBOLS
 from reports.words import count
 
@@ -63,6 +64,7 @@ class Section:
     samples: list[Sample]
     decoding: list[Any]
     errors: Errors | None
+    written: Translations | None
     facts: list[tuple[str, str]]
     compared: Table
 
@@ -126,6 +128,7 @@ def _section(one: Board, found: list[Ablation], data: RunData) -> Section:
         samples=_samples(task, who),
         decoding=plots.decoding(one, who),
         errors=errors(one, who, data.folder),
+        written=translations(one, who, data.folder),
         facts=tables.facts(task),
         compared=tables.compared(task, data),
     )

@@ -59,7 +59,8 @@ def leaderboard(board: Board, cast: Cast) -> Table:
     """One row a competitor, best first; one that failed keeps its row with the reason and has no rank."""
     task = board.task
     split = task.test_split
-    others = [m for m in task.metrics(split) if m.name != task.primary.name]
+    # A score of part of the examples ("bleu: 1 to 8 source words") has its place among all scores.
+    others = [m for m in task.metrics(split) if m.name != task.primary.name and ": " not in m.name]
     marks = [r for r in task.references if r.metric == task.primary.name and r.holds(split)]
     has_energy = any(task.effort(c.name, "energy") for c in task.competitors)
     pads = any(value > 0 for c in task.competitors for value in task.effort(c.name, "padding").values())

@@ -125,7 +125,9 @@ class TestWriters:
             assert parameter.grad is not None and parameter.grad.abs().max() > 0, parameter_name
 
 
-@pytest.mark.parametrize(("name", "plan"), [("gru", "additive"), ("attention", "dot"), ("conv1d", "reversed"), ("lstm", "fed")])
+@pytest.mark.parametrize(
+    ("name", "plan"), [("gru", "additive"), ("attention", "dot"), ("conv1d", "reversed"), ("lstm", "fed")]
+)
 def test_shares_sum_to_one_over_the_real_source(name: str, plan: str) -> None:
     net = model(name, plan_of(plan))
     ids_BS, keep_BS = source()

@@ -1,0 +1,84 @@
+"""The part of a task's section that shows what was written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from reports.canvas import Plot
+from reports.paired import mean
+from reports.tables import Table, Value
+from reports.training.data import TaskRun, measured
+from reports.training.looks import Cast
+from reports.training.scores import Board
+from reports.training.tables import score_text, who
+from reports.translation.alignment import alignments
+from reports.translation.compare import against_best
+from reports.translation.plots import by_length
+from reports.translation.read import read_written
+from reports.translation.side_by_side import Sentence, sentences
+from reports.words import count, duration
+
+
+@dataclass(frozen=True)
+class Translations:
+    """What is empty is left out by the template."""
+
+    plots: list[Plot]
+    sentences: list[Sentence]
+    maps: list[Plot]
+    diagonal: Table
+    bootstrap: Table
+    writing: Table
+    published: Table
+    signatures: list[tuple[str, str]]
+
+
+def translations(board: Board, cast: Cast, folder: Path | None) -> Translations | None:
+    """None where the run kept no translations of this task."""
+    task = board.task
+    written = read_written(task, folder) if folder is not None else None
+    if written is None or folder is None:
+        return None
+    facts = task.raw.get("facts") or {}
+    maps, diagonal = alignments(task, cast, folder)
+    order = [s.name for s in board.standings]
+    return Translations(
+        by_length(board, cast), sentences(written, cast, order), maps, diagonal,
+        against_best(board, written, cast, bool(facts.get("lowercase"))), writing(board, cast), published(task),
+        [(str(k), str(v)) for k, v in (facts.get("signatures") or {}).items()],
+    )  # fmt: skip
+
+
+def writing(board: Board, cast: Cast) -> Table:
+    """What it takes to write the test split; mean over seeds."""
+    task = board.task
+    wanted = {"time_per_sentence": duration, "tokens_per_second": count, "cut": lambda v: f"{100 * v:.1f} %"}
+    rows = []
+    for s in board.standings:
+        records = list(task.ok(s.name).values())
+        values = {metric: [measured(r, "write", metric, task.test_split) for r in records] for metric in wanted}
+        if records and all(v is not None for found in values.values() for v in found):
+            means = {metric: mean([v for v in found if v is not None]).value for metric, found in values.items()}
+            rows.append([who(cast, s.name), *(Value(wanted[m](v), v, number=True) for m, v in means.items())])
+    columns = ["competitor", "time a sentence", "tokens written/s", "cut without an end"]
+    tell = {
+        1: "sentences of a batch go side by side",
+        3: "share of sentences that came to no end within the longest allowed",
+    }
+    return Table(f"{task.id}-writing", columns, rows, help=tell)
+
+
+def published(task: TaskRun) -> Table:
+    """Figures of others for the same test sentences, with other models and recipes: for scale."""
+    rows = [
+        [
+            Value(r.label),
+            Value(r.metric.replace("_", " ")),
+            Value(score_text(r.value), r.value, number=True),
+            Value(r.source),
+        ]
+        for r in task.references
+        if r.kind == "published"
+    ]
+    return Table(f"{task.id}-published", ["system", "metric", "score", "source"], rows)
