@@ -18,6 +18,8 @@ import typer
 
 ROOT = Path(__file__).resolve().parent
 PACKAGES = ("architectures", "tasks")
+FILE_TASKS = ("sentence_file", "parallel_file")  # which of them a YAML file describes is the suite's matter
+FILE_TASKS_PATHS = ("path", "test_path", "target_path", "test_target_path")
 OK, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -67,6 +69,8 @@ def main(
     export: Annotated[
         tuple[str, str], typer.Option(metavar="WHAT RUN", help="glue-submission: zips for gluebenchmark.com")
     ] = ("", ""),
+    translate: Annotated[str, typer.Option(metavar="TEXT", help="through the models that --run has kept")] = "",
+    run: Annotated[str, typer.Option(metavar="RUN", help="the run that --translate takes models from")] = "",
     list_: Annotated[bool, typer.Option("--list", help="show architectures, tasks, suites and runs")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show what would be run, and stop")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="start a new run even where an old one could go on")] = False,
@@ -87,6 +91,8 @@ def main(
             _report_only(places, report_only)
         elif export[0]:
             _export(places, *export)
+        elif translate or run:
+            _translate(places, translate, run)
         elif suite:
             choice = _Choice(
                 suite,
@@ -233,11 +239,12 @@ def _chosen_tasks(names: tuple[str, ...], suite: Any, preset: str) -> dict[str, 
     found: dict[str, Any] = {}
     for name in (member for named in names for member in spec.groups.get(named, (named,))):
         if name.endswith((".yaml", ".yml")):
-            if "sentence_file" in found:
+            kind = next((task for task in FILE_TASKS if task in known), FILE_TASKS[0])
+            if kind in found:
                 raise Stop(f"--tasks {name}: one such file a run; run the command once for each")
-            plan = known.get("sentence_file", {})
-            own = read_settings(Path(name), paths=("path", "test_path"))
-            found["sentence_file"] = {**plan, "settings": {**plan.get("settings", {}), **own}}
+            plan = known.get(kind, {})
+            own = read_settings(Path(name), paths=FILE_TASKS_PATHS)
+            found[kind] = {**plan, "settings": {**plan.get("settings", {}), **own}}
         elif "/" in name or name.endswith(".txt"):
             if "text_lm" in found:
                 raise Stop(f"--tasks {name}: one text file a run; run the command once for each")
@@ -324,6 +331,31 @@ def _export(places: Places, what: str, name: str) -> None:
         load(run), run.folder, run.folder / "submissions", {t.name: t.columns.labels for t in TASKS}
     ):
         _say(f"{path}" + (f" (the board also wants {', '.join(absent)})" if absent else ""))
+
+
+def _translate(places: Places, text: str, name: str) -> None:
+    """One text through every model that a run has kept: on the screen, and as a page with alignments."""
+    from bench.execute.worker import Pool
+    from bench.kinds.kept import kept_writers
+    from reports.page import render_translation
+
+    if not name or not text:
+        raise Stop('--translate wants a text and a run: --translate "Ein Hund läuft." --run RUN; see --list for runs')
+    run = _find_run(places, name)
+    worker = Pool(PACKAGES, data=places.workplace()).start()
+    found: list[dict[str, Any]] = []
+    try:
+        for call in kept_writers(run, text):
+            answer = worker.call("translate", call, timeout=600)
+            if answer.status != "ok":
+                raise Stop(answer.reason.removeprefix("ValueError: "))
+            found += answer.result
+    finally:
+        worker.close()
+    for one in found:
+        print(f"{one['competitor']:<28} {one['text']}")
+    places.site.mkdir(parents=True, exist_ok=True)
+    _say(f"open {render_translation(run.run_id, text, found, places.site)}")
 
 
 def _find_run(places: Places, name: str) -> Any:

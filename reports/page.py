@@ -58,6 +58,18 @@ def render_index(runs: list[Run], site: Path) -> Path:
     return site / "index.html"
 
 
+def render_translation(run_id: str, text: str, found: list[dict[str, Any]], site: Path) -> Path:
+    """Write `translate.html`: one text through all models that a run has kept."""
+    from reports.translation.page import maps
+
+    template = _environment().get_template("translate.html.j2")
+    page = template.render(
+        title=text, text=text, run_id=run_id, found=found, plots=maps(found), **_assets(tables=False)
+    )
+    _write(site, {"translate.html": page})
+    return site / "translate.html"
+
+
 def _index_row(run: Run, site: Path) -> dict[str, Any]:
     row: dict[str, Any] = {"run_id": run.run_id, "created": "", "suite": "", "preset": "", "device": "", "ok": 0,
                            "failed": 0, "link": "", "note": "", "wall": ""}  # fmt: skip

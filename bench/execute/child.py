@@ -206,11 +206,18 @@ def _places() -> Any:
     return Places(Path(_workplace.local) if _workplace.local else None, Path(_workplace.cache))
 
 
+def _translate(payload: dict[str, Any], send: Send) -> list[dict[str, Any]]:
+    from bench.training.translate import translate
+
+    return translate(payload, _places())
+
+
 CALLS: dict[str, Callable[[Any, Send], Any]] = {
     "describe": _describe,
     "size": _size,
     "task": _task,
     "trial": _trial,
+    "translate": _translate,
 }
 
 

@@ -43,7 +43,7 @@ class Recipe(BaseModel):
             10 more.
         compile: through torch.compile; the time that takes is recorded apart.
         checkpoint_seconds: time between two saved states, so that a killed trial goes on.
-        save_weights: keep the tested weights in the run folder.
+        save_weights: keep the tested weights in the run folder; "first": of the first seed only.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -84,7 +84,7 @@ class Recipe(BaseModel):
     write_most: Annotated[float, Field(gt=0)] = 2.0
     compile: bool = False
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 20.0
-    save_weights: bool = False
+    save_weights: bool | Literal["first"] = False
 
     @model_validator(mode="after")
     def _some_end(self) -> Recipe:

@@ -179,7 +179,8 @@ def train(trial: Trial, session: Session, places: Places, run_folder: Path | Non
         except Exception as error:  # a training is worth more than what its model would have said
             session.send("note", "samples", f"no samples: {type(error).__name__}: {error}")
     kept = ""
-    if recipe.save_weights and folder is not None and run_folder is not None:
+    wanted = recipe.save_weights is True or (recipe.save_weights == "first" and trial.seed == 0)
+    if wanted and folder is not None and run_folder is not None:
         path = folder / "weights.pt"
         if problem := checkpoint.save(path, {"weights": model.state_dict()}):
             session.send("note", "checkpoint", f"weights were not kept: {problem}")

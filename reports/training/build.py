@@ -20,7 +20,7 @@ from reports.training.frames import frames
 from reports.training.headline import headline, overall
 from reports.training.looks import Cast, cast
 from reports.training.scores import Board, board
-from reports.translation.build import Translations, translations
+from reports.translation.build import Translations, text_files, translations
 from reports.verdicts import SYMBOLS
 from reports.words import count
 
@@ -83,6 +83,8 @@ def build(data: RunData) -> tuple[dict[str, Any], dict[str, str]]:
     benchmarks = sentences.sections(training.tasks, cast(boards[0], data.architectures)) if boards else []
     if benchmarks:
         csv[f"{suite}_benchmarks.csv"] = sentences.frame(training.tasks).to_csv(index=False)
+    for one in boards:
+        csv |= text_files(one, data.folder, suite)
     notes = notices.gather(data) + training_notices.gather(boards)
     context = {
         "title": str(data.plan.get("title") or f"Results of the suite {suite}"),

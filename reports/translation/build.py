@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from reports.canvas import Plot
 from reports.paired import mean
 from reports.tables import Table, Value
-from reports.training.data import TaskRun, measured
+from reports.training.data import TaskRun, label, measured
 from reports.training.looks import Cast
 from reports.training.scores import Board
 from reports.training.tables import score_text, who
@@ -48,6 +49,21 @@ def translations(board: Board, cast: Cast, folder: Path | None) -> Translations 
         against_best(board, written, cast, bool(facts.get("lowercase"))), writing(board, cast), published(task),
         [(str(k), str(v)) for k, v in (facts.get("signatures") or {}).items()],
     )  # fmt: skip
+
+
+def text_files(board: Board, folder: Path | None, prefix: str) -> dict[str, str]:
+    """What was written and the references, a line a sentence, as sacrebleu's command line takes them: first seeds."""
+    written = read_written(board.task, folder) if folder is not None else None
+    if written is None:
+        return {}
+    start = f"{prefix}_{_file_name(board.task.name)}"
+    files = {f"{start}_reference.txt": written.references}
+    files |= {f"{start}_{_file_name(label(name))}.txt": texts for name, texts in written.first.items()}
+    return {name: "".join(line + "\n" for line in lines) for name, lines in files.items()}
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9-]+", "-", text).strip("-")
 
 
 def writing(board: Board, cast: Cast) -> Table:

@@ -1,0 +1,50 @@
+"""A text of the user's through models that a run has kept. Runs in a child."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from bench.contract import DecoderPlan, Places, TranslationTask
+from bench.models import build_for, build_task
+from bench.registry import ARCHITECTURES, TASKS
+from bench.training import checkpoint
+from bench.training.recipe import Recipe
+from bench.training.writing import aligned
+from bench.translator import Writer
+
+
+def translate(payload: dict[str, Any], places: Places) -> list[dict[str, Any]]:
+    """What each model writes and looks at: see `bench.training.writing.aligned`, and "competitor".
+
+    Args:
+        payload: "text"; "task", "task_settings" and "mode"; "models", each with "competitor", "architecture", "settings",
+            "width", "depth", "recipe" and "weights" (a file).
+
+    Raises ValueError where the text has no token or a file is not what the run says it is.
+    """
+    task = build_task(TASKS.get(payload["task"]), payload["task_settings"], payload["mode"], places)
+    assert isinstance(task, TranslationTask)
+    ids = task.encode(payload["text"])
+    if not payload["text"].strip() or not ids:
+        raise ValueError("--translate: the text is empty")
+    found = []
+    for model in payload["models"]:
+        recipe = Recipe.model_validate(model["recipe"])
+        shape = replace(task.shape, decoder=DecoderPlan(**recipe.decoder_plan))
+        entry = ARCHITECTURES.get(model["architecture"])
+        net = build_for(entry, model["settings"], model["width"], model["depth"], payload["mode"], shape, recipe.pooling,
+                        recipe.embedding)  # fmt: skip
+        content = checkpoint.load(Path(model["weights"]))
+        if content is None:
+            raise ValueError(f"cannot read the kept weights {model['weights']}; run the suite again")
+        try:
+            net.load_state_dict(content["weights"])
+        except RuntimeError as error:
+            raise ValueError(
+                f"{model['weights']} does not fit the task as it is now (another vocabulary?); run the suite again"
+            ) from error
+        net.eval()
+        found.append({"competitor": model["competitor"], **aligned(task, cast(Writer, net), ids, "cpu", recipe.beam)})
+    return found

@@ -1,0 +1,105 @@
+"""The translation suite through the real command: records, what is kept beside them, the page, a sentence of one's own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from results.predictions import load_alignments, load_examples, load_translations
+from tests.conftest import EXAMPLES
+from tests.test_faults import only_run, records, run_all
+
+SMALL = (
+    *("--suite", "translation", "--preset", "smoke", "--device", "cpu", "--set", "target=50000"),
+    *("--set", "memory_share=0.2", "--set", "recipe.steps=6", "--set", "recipe.evaluate_every=3"),
+    *("--tasks", str(EXAMPLES / "menu.yaml")),
+)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
+    out = tmp_path_factory.mktemp("translation")
+    return run_all(*SMALL, "--out", str(out)), out
+
+
+def test_records_say_what_decoder_wrote_and_what_it_is_worth(
+    done: tuple[subprocess.CompletedProcess[str], Path],
+) -> None:
+    process, out = done
+    assert process.returncode == 0, process.stderr
+    finals = [r for r in records(out) if r.kind == "train" and r.regime == "final"]
+    assert {(r.architecture, r.variant, r.decoder) for r in finals} == {
+        ("gru", "baseline", "matched, dot"),
+        ("gru", "one vector", "matched, none"),
+        ("attention", "baseline", "matched, dot"),
+    }
+    for r in finals:
+        found = {(m.phase, m.split, m.metric) for m in r.measurements}
+        assert {
+            ("tune", "tune", "bleu"),
+            ("test", "test", "bleu"),
+            ("test", "test", "chrf"),
+            ("test", "test", "loss"),
+        } <= found
+        assert ("write", "test", "time_per_sentence") in found and ("write", "test", "cut") in found
+
+
+def test_bleu_is_sacrebleus_on_the_files_beside_the_page(done: tuple[subprocess.CompletedProcess[str], Path]) -> None:
+    _, out = done
+    names = {"": "baseline", "one vector": "one-vector"}
+    for r in records(out):
+        if r.kind == "train" and r.regime == "final":
+            name = f"{r.architecture}-{names.get(r.variant, r.variant)}"
+            files = [str(out / "site" / f"translation_parallel-file_{part}.txt") for part in ("reference", name)]
+            command = [sys.executable, "-m", "sacrebleu", files[0], "-i", files[1], "-b", "-w", "6"]
+            said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            (value,) = (m.value for m in r.measurements if (m.split, m.metric) == ("test", "bleu"))
+            assert value == pytest.approx(float(said), abs=1e-4)
+
+
+def test_who_looked_at_what_is_kept(done: tuple[subprocess.CompletedProcess[str], Path]) -> None:
+    _, out = done
+    run = only_run(out)
+    (plan,) = run.read_json("plan.json")["tasks"]
+    shown = load_examples(run.folder, plan["name"], plan["fingerprint"])["test"]
+    for r in records(out):
+        if r.kind == "train" and r.regime == "final":
+            assert len(load_translations(run.folder, r.trial_id)["test"]) == len(shown["references"])
+            looked = [s for s in load_alignments(run.folder, r.trial_id) if s["layers"]]
+            assert bool(looked) == (r.variant != "one vector")
+
+
+def test_the_page_shows_translations(done: tuple[subprocess.CompletedProcess[str], Path]) -> None:
+    _, out = done
+    page = (out / "site" / "translation.html").read_text(encoding="utf-8")
+    for words in ("Side by side", "Alignments", "What writing costs", "Paired bootstrap", "version:2"):
+        assert words in page, words
+
+
+def test_a_sentence_of_ones_own(done: tuple[subprocess.CompletedProcess[str], Path]) -> None:
+    _, out = done
+    found = run_all("--translate", "Open <b>file</b>", "--run", only_run(out).run_id, "--out", str(out))
+    assert found.returncode == 0, found.stderr
+    who = {line.split("  ")[0] for line in found.stdout.splitlines()}
+    assert who == {"attention baseline", "gru baseline", "gru one vector"}
+    page = (out / "site" / "translate.html").read_text(encoding="utf-8")
+    assert "Open &lt;b&gt;file" in page and "<b>file" not in page
+
+
+def test_what_cannot_be_translated_is_one_line(
+    done: tuple[subprocess.CompletedProcess[str], Path], tmp_path: Path
+) -> None:
+    _, out = done
+    for arguments, words in (
+        (("--translate", "Open", "--run", "nowhere"), "no run 'nowhere'"),
+        (("--translate", "Open"), "wants a text and a run"),
+        (("--translate", " ", "--run", only_run(out).run_id), "the text is empty"),
+    ):
+        found = run_all(*arguments, "--out", str(out))
+        assert found.returncode == 2 and words in found.stderr and "Traceback" not in found.stderr
+    (tmp_path / "bad.yaml").write_text("path: missing.tsv\n")
+    found = run_all(*SMALL[:-1], str(tmp_path / "bad.yaml"), "--out", str(tmp_path))
+    assert found.returncode == 2 and "cannot read" in found.stderr and "missing.tsv" in found.stderr
