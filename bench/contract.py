@@ -155,7 +155,7 @@ class DecoderPlan:
         cross: how layers look at the source. "none": one vector of fixed size joins every input (Cho et al. 2014).
             "additive": Bahdanau et al. 2015. "dot": several heads (Vaswani et al. 2017). Says nothing for "prefix".
         feeding: what was read from the source joins the next input (Luong et al. 2015, input feeding): one step at a time.
-        reverse: the source is read from its end (Sutskever et al. 2014).
+        backwards: the source is read from its end (Sutskever et al. 2014).
         tied: the head shares the weights of the target embedding; with one vocabulary, of the source's too.
         heads: of "dot". dropout: of what cross-attention gives.
     """
@@ -164,7 +164,7 @@ class DecoderPlan:
     of: str = ""
     cross: CrossKind = "dot"
     feeding: bool = False
-    reverse: bool = False
+    backwards: bool = False
     tied: bool = False
     heads: int = 4
     dropout: float = 0.0

@@ -55,7 +55,7 @@ class Writer(nn.Module):
         return []
 
     def _front(self, source_BS: Tensor, keep_BS: Tensor | None) -> Tensor:
-        return self.front(reversed_real(source_BS, keep_BS) if self.plan.reverse else source_BS)
+        return self.front(reversed_real(source_BS, keep_BS) if self.plan.backwards else source_BS)
 
 
 def _target_shape(shape: TaskShape) -> TaskShape:
@@ -205,7 +205,7 @@ class EncoderDecoder(Writer):
 
     def _upright(self, weights_BHUS: Tensor, keep_BS: Tensor | None) -> Tensor:
         """Columns in the order of the source as it was given."""
-        if not self.plan.reverse:
+        if not self.plan.backwards:
             return weights_BHUS
         B, H, U, S = weights_BHUS.shape
         index_BS = reversed_real(torch.arange(S, device=weights_BHUS.device).expand(B, S), keep_BS)

@@ -37,6 +37,7 @@ ALLOWED = {
         "numpy",
         "scipy",
         "sklearn",
+        "sacrebleu",
         "datasets",
         "tokenizers",
     },

@@ -34,7 +34,7 @@ def test_records_say_what_decoder_wrote_and_what_it_is_worth(
     assert {(r.architecture, r.variant, r.decoder) for r in finals} == {
         ("gru", "baseline", "matched, dot"),
         ("gru", "one vector", "matched, none"),
-        ("attention", "baseline", "matched, dot"),
+        ("attention", "", "matched, dot"),
     }
     for r in finals:
         found = {(m.phase, m.split, m.metric) for m in r.measurements}
@@ -49,10 +49,9 @@ def test_records_say_what_decoder_wrote_and_what_it_is_worth(
 
 def test_bleu_is_sacrebleus_on_the_files_beside_the_page(done: tuple[subprocess.CompletedProcess[str], Path]) -> None:
     _, out = done
-    names = {"": "baseline", "one vector": "one-vector"}
     for r in records(out):
         if r.kind == "train" and r.regime == "final":
-            name = f"{r.architecture}-{names.get(r.variant, r.variant)}"
+            name = "-".join([r.architecture, *r.variant.split()])
             files = [str(out / "site" / f"translation_parallel-file_{part}.txt") for part in ("reference", name)]
             command = [sys.executable, "-m", "sacrebleu", files[0], "-i", files[1], "-b", "-w", "6"]
             said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -84,7 +83,7 @@ def test_a_sentence_of_ones_own(done: tuple[subprocess.CompletedProcess[str], Pa
     found = run_all("--translate", "Open <b>file</b>", "--run", only_run(out).run_id, "--out", str(out))
     assert found.returncode == 0, found.stderr
     who = {line.split("  ")[0] for line in found.stdout.splitlines()}
-    assert who == {"attention baseline", "gru baseline", "gru one vector"}
+    assert who == {"attention", "gru baseline", "gru one vector"}
     page = (out / "site" / "translate.html").read_text(encoding="utf-8")
     assert "Open &lt;b&gt;file" in page and "<b>file" not in page
 

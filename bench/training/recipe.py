@@ -105,7 +105,7 @@ class Recipe(BaseModel):
         """Arguments of bench.contract.DecoderPlan."""
         return {
             "kind": self.decoder, "of": self.shared_decoder if self.decoder == "shared" else "", "cross": self.cross,
-            "feeding": self.input_feeding, "reverse": self.reverse_source, "tied": self.tied, "heads": self.cross_heads,
+            "feeding": self.input_feeding, "backwards": self.reverse_source, "tied": self.tied, "heads": self.cross_heads,
             "dropout": self.dropout,
         }  # fmt: skip
 

@@ -39,7 +39,7 @@ PLANS = {
     "none": DecoderPlan(cross="none"),
     "additive": DecoderPlan(cross="additive"),
     "dot": DecoderPlan(cross="dot", heads=2),
-    "reversed": DecoderPlan(cross="dot", heads=2, reverse=True),
+    "reversed": DecoderPlan(cross="dot", heads=2, backwards=True),
     "shared": DecoderPlan("shared", "attention", cross="dot", heads=2),
     "prefix": DecoderPlan("prefix"),
 }
