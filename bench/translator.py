@@ -54,6 +54,12 @@ class Writer(nn.Module):
         """How much each target token takes of each source token, (B, H, U, S), one a layer; none where nothing looks."""
         return []
 
+    @property
+    def layer_parameters(self) -> int:
+        """Parameters of all but embeddings and head."""
+        outside = {id(p) for part in (self.front, self.target, self.head) for p in part.parameters()}
+        return sum(p.numel() for p in self.parameters() if id(p) not in outside)
+
     def _front(self, source_BS: Tensor, keep_BS: Tensor | None) -> Tensor:
         return self.front(reversed_real(source_BS, keep_BS) if self.plan.backwards else source_BS)
 

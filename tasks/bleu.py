@@ -18,7 +18,7 @@ FEWEST = 20  # sentences of a length, below which BLEU says nothing
 
 def bleu(written: Texts, references: Texts, lowercase: bool) -> Score:
     """BLEU (Papineni et al. 2002) over detokenised text, with sacrebleu's own tokenisation 13a."""
-    return Score("bleu", _bleu(lowercase).corpus_score(written, [references]).score, "", "higher")
+    return Score("BLEU", _bleu(lowercase).corpus_score(written, [references]).score, "", "higher")
 
 
 def bleu_of_words(written: Texts, references: Texts) -> Score:
@@ -26,7 +26,7 @@ def bleu_of_words(written: Texts, references: Texts) -> Score:
     from sacrebleu.metrics.bleu import BLEU
 
     return Score(
-        "bleu_tokenised", BLEU(tokenize="none", force=True).corpus_score(written, [references]).score, "", "higher"
+        "tokenised_BLEU", BLEU(tokenize="none", force=True).corpus_score(written, [references]).score, "", "higher"
     )
 
 
@@ -34,7 +34,7 @@ def chrf(written: Texts, references: Texts, lowercase: bool) -> Score:
     """chrF2 (Popović 2015): F-score of character n-grams."""
     from sacrebleu.metrics.chrf import CHRF
 
-    return Score("chrf", CHRF(lowercase=lowercase).corpus_score(written, [references]).score, "", "higher")
+    return Score("chrF", CHRF(lowercase=lowercase).corpus_score(written, [references]).score, "", "higher")
 
 
 def bleu_by_length(written: Texts, references: Texts, lengths: Sequence[int], lowercase: bool) -> Iterator[Score]:
@@ -44,14 +44,14 @@ def bleu_by_length(written: Texts, references: Texts, lengths: Sequence[int], lo
         if len(rows) >= FEWEST:
             found = _bleu(lowercase).corpus_score([written[i] for i in rows], [[references[i] for i in rows]])
             name = f"{low} to {high}" if high is not None else f"{low} or more"
-            yield Score(f"bleu: {name} source words", found.score, "", "higher")
+            yield Score(f"BLEU: {name} source words", found.score, "", "higher")
 
 
 def signatures(lowercase: bool) -> dict[str, str]:
     """By metric, of an evaluation with one reference."""
     from sacrebleu.metrics.chrf import CHRF
 
-    found = {"bleu": _bleu(lowercase), "chrf": CHRF(lowercase=lowercase)}
+    found = {"BLEU": _bleu(lowercase), "chrF": CHRF(lowercase=lowercase)}
     for metric in found.values():
         metric.corpus_score(["a"], [["a"]])
     return {name: str(metric.get_signature()) for name, metric in found.items()}

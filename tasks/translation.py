@@ -75,7 +75,7 @@ class Lines:
 class ParallelTask:
     """Implements `bench.contract.TranslationTask`."""
 
-    primary = "bleu"
+    primary = "BLEU"
     watched = "loss"
 
     def __init__(self, name: str, data: Parallel, config: TranslationConfig, cache: Path) -> None:

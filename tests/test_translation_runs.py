@@ -39,9 +39,9 @@ def test_records_say_what_decoder_wrote_and_what_it_is_worth(
     for r in finals:
         found = {(m.phase, m.split, m.metric) for m in r.measurements}
         assert {
-            ("tune", "tune", "bleu"),
-            ("test", "test", "bleu"),
-            ("test", "test", "chrf"),
+            ("tune", "tune", "BLEU"),
+            ("test", "test", "BLEU"),
+            ("test", "test", "chrF"),
             ("test", "test", "loss"),
         } <= found
         assert ("write", "test", "time_per_sentence") in found and ("write", "test", "cut") in found
@@ -55,7 +55,7 @@ def test_bleu_is_sacrebleus_on_the_files_beside_the_page(done: tuple[subprocess.
             files = [str(out / "site" / f"translation_parallel-file_{part}.txt") for part in ("reference", name)]
             command = [sys.executable, "-m", "sacrebleu", files[0], "-i", files[1], "-b", "-w", "6"]
             said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            (value,) = (m.value for m in r.measurements if (m.split, m.metric) == ("test", "bleu"))
+            (value,) = (m.value for m in r.measurements if (m.split, m.metric) == ("test", "BLEU"))
             assert value == pytest.approx(float(said), abs=1e-4)
 
 

@@ -139,7 +139,7 @@ def _size(payload: dict[str, Any], send: Send) -> dict[str, Any]:
     With `shape`, the width at which the whole model for such a task is as large as asked for.
     """
     from bench.budget import solve
-    from bench.models import build_encoder, count_parameters, make_config, shape_from
+    from bench.models import build_encoder, build_for, count_parameters, make_config, shape_from
     from bench.registry import ARCHITECTURES
 
     entry = ARCHITECTURES.get(payload["architecture"])
@@ -147,6 +147,12 @@ def _size(payload: dict[str, Any], send: Send) -> dict[str, Any]:
     shape = shape_from(payload["shape"]) if "shape" in payload else None
     sizing = solve(entry, payload["settings"], payload["depth"], causal, payload["match"], payload["target"], shape)
     encoder: Any = build_encoder(entry, sizing.settings, sizing.width, sizing.depth, causal, device="meta")
+    layers = count_parameters(encoder)
+    if shape is not None and shape.decoder is not None:
+        writer: Any = build_for(
+            entry, sizing.settings, sizing.width, sizing.depth, payload["mode"], shape, device="meta"
+        )
+        layers = writer.layer_parameters
     traits = encoder.traits
     if payload["mode"] not in traits.modes:
         raise Unsupported(f"'{entry.name}' is {' and '.join(sorted(traits.modes))} only, not {payload['mode']}")
@@ -157,6 +163,7 @@ def _size(payload: dict[str, Any], send: Send) -> dict[str, Any]:
         "depth": sizing.depth,
         "parameters": sizing.parameters,
         "encoder_parameters": count_parameters(encoder),
+        "embedding_parameters": sizing.parameters - layers,
         "budget_error": sizing.error,
         "config": sizing.settings,
         "settings": dataclasses.asdict(make_config(entry, sizing.settings)),

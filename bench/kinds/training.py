@@ -376,7 +376,7 @@ def _competitor_plan(c: Competitor, usual: Recipe) -> dict[str, Any]:
     return {
         "task": c.task, "architecture": c.architecture, "variant": c.variant, "baseline": c.baseline,
         "width": found.get("width", 0), "depth": c.depth, "parameters": found.get("parameters", 0),
-        "embedding_parameters": found.get("parameters", 0) - found.get("encoder_parameters", 0),
+        "embedding_parameters": found.get("embedding_parameters", 0),
         "settings": found.get("settings", c.settings), "receptive_field": found.get("receptive_field"),
         "recipe": changed, "change": c.start.words if c.start else "", "problem": c.problem,
     }  # fmt: skip

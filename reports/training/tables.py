@@ -59,7 +59,7 @@ def leaderboard(board: Board, cast: Cast) -> Table:
     """One row a competitor, best first; one that failed keeps its row with the reason and has no rank."""
     task = board.task
     split = task.test_split
-    # A score of part of the examples ("bleu: 1 to 8 source words") has its place among all scores.
+    # A score of part of the examples ("BLEU: 1 to 8 source words") has its place among all scores.
     others = [m for m in task.metrics(split) if m.name != task.primary.name and ": " not in m.name]
     marks = [r for r in task.references if r.metric == task.primary.name and r.holds(split)]
     has_energy = any(task.effort(c.name, "energy") for c in task.competitors)

@@ -14,7 +14,7 @@ from reports.training.looks import Cast
 from reports.training.plots import left_out
 from reports.training.scores import Board
 
-_NAME = re.compile(r"bleu: (\d+) (?:to (\d+)|or more) source words")
+_NAME = re.compile(r"BLEU: (\d+) (?:to (\d+)|or more) source words")
 
 
 def by_length(board: Board, cast: Cast) -> list[Plot]:

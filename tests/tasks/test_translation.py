@@ -92,17 +92,17 @@ def test_the_reference_itself_is_perfect_and_nothing_else(tmp_path: Path) -> Non
     work = task(tmp_path, test=pairs(60, 2))
     references = work.shown("test")["references"]
     perfect = {score.metric: score.value for score in work.judge("test", references)}
-    assert perfect["bleu"] == pytest.approx(100) and perfect["bleu_tokenised"] == pytest.approx(100)
-    assert perfect["chrf"] == pytest.approx(100)
+    assert perfect["BLEU"] == pytest.approx(100) and perfect["tokenised_BLEU"] == pytest.approx(100)
+    assert perfect["chrF"] == pytest.approx(100)
     assert next(iter(perfect)) == work.primary
     worse = {score.metric: score.value for score in work.judge("test", ["hund"] * len(references))}
-    assert worse["bleu"] < 5
+    assert worse["BLEU"] < 5
 
 
 def test_lengths_with_few_sentences_have_no_score(tmp_path: Path) -> None:
     short = [("ein hund läuft", "dog runs there now")] * FEWEST + [(" ".join(["ein"] * 20), " ".join(["a"] * 20))]
     names = {score.metric for score in task(tmp_path, test=short).judge("test", [t for _, t in short])}
-    assert "bleu: 1 to 8 source words" in names and "bleu: 17 to 24 source words" not in names
+    assert "BLEU: 1 to 8 source words" in names and "BLEU: 17 to 24 source words" not in names
 
 
 def test_bleu_is_that_of_sacrebleus_command_line(tmp_path: Path) -> None:
