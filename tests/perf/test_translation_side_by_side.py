@@ -1,10 +1,10 @@
-"""Our training of a Transformer that translates beside a plain loop over nn.Transformer: size, batch and pairs alike, in turns.
+"""Our training of a Transformer that translates beside a plain loop over nn.Transformer, the same size and batch, in turns.
 
     python -m pytest -m perf tests/perf/test_translation_side_by_side.py -s
 
 A benchmark, not a test: nothing fails for being slow. Ratio of the seconds of twenty steps, ours over plain: at most 1 is at
-least the plain loop's throughput. The plain loop shuffles, pads each batch to its longest pair and passes masks, as its users
-do; ours puts sources of about one length together. Both see the same number of pairs a step.
+least the plain loop's throughput. The plain loop shuffles, pads each batch to its longest pair and passes masks, as its
+users do; ours puts sources of about one length together. Both see the same number of pairs a step.
 """
 
 from __future__ import annotations
