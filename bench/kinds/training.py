@@ -254,14 +254,17 @@ class TrainingSuite:
         return found
 
     def _decodes(self) -> list[Trial]:
-        if self.spec.mode != "causal":
-            return []
+        """Of language models that are baselines, and of everything that writes: there a change is what differs."""
         found = []
         for c in self.competitors:
-            if self._task(c).found["text"] and c.baseline:
-                for length in self.spec.decode_lengths:
-                    fields = {"length": length, "batch": 1, "phases": ("decode",)}
-                    found.append(self._trial("decode", c, c.recipe, fields))
+            writes = self._task(c).found["shape"]["target_length"] > 0
+            speaks = self._task(c).found["text"] and self.spec.mode == "causal" and c.baseline
+            sizes = [(length, 1) for length in self.spec.decode_lengths] if writes or speaks else []
+            if writes and sizes:
+                sizes += [(sizes[0][0], batch) for batch in self.spec.decode_batches if batch != 1]
+            for length, batch in sizes:
+                fields = {"length": length, "batch": batch, "phases": ("decode",)}
+                found.append(self._trial("decode", c, c.recipe, fields))
         return found
 
     def _run_id(self, trials: list[Trial]) -> str:

@@ -32,7 +32,7 @@ from bench.contract import (
     stream,
 )
 from bench.decode import generate
-from bench.execute.decoding import time_decoding
+from bench.execute.decoding import time_decoding, time_writing
 from bench.execute.failures import Send, Unsupported
 from bench.execute.session import Session
 from bench.measure.energy import open_meter
@@ -47,7 +47,7 @@ from bench.training.loop import State, Training, make_optimizer, precision
 from bench.training.losses import loss_sum, predictions
 from bench.training.recipe import Recipe
 from bench.training.writing import judged, keep, written
-from bench.translator import EncoderDecoder, PrefixModel, stacks
+from bench.translator import EncoderDecoder, PrefixModel, Writer, stacks
 from bench.trial import Trial
 from results.predictions import has_examples, save_attention, save_examples, save_predictions
 
@@ -299,10 +299,16 @@ def _samples(trial: Trial, session: Session, model: SequenceModel, work: Task, w
 
 
 def decode(trial: Trial, session: Session) -> None:
-    """Time of one more token from the whole model, and the bytes of state, after `length` random tokens."""
+    """Time of one more token from the whole model, and the bytes of state, after `length` random tokens; of a model that
+    writes, after a source and a target of so many."""
     shape = shape_from(cast(dict[str, Any], trial.training)["shape"])
     model: Any = _model(trial, shape, _recipe(trial)).to(getattr(torch, trial.dtype)).eval()
-    ids_BT = torch.randint(shape.vocabulary, (1, trial.length), generator=stream("decode", trial.seed))
+    size, generator = (trial.batch, trial.length), stream("decode", trial.seed)
+    ids_BT = torch.randint(shape.vocabulary, size, generator=generator)
+    if isinstance(model, Writer):
+        given_BT = torch.randint(shape.outputs, size, generator=generator)
+        time_writing(session, model, ids_BT.to(trial.device), given_BT.to(trial.device))
+        return
     most = cast(Any, model.encoder).traits.max_length
     time_decoding(session, model, ids_BT.to(trial.device), model.streams, most)
 

@@ -344,10 +344,10 @@ def decoding(board: Board, cast: Cast) -> list[Plot]:
     task = board.task
     times, states = [], []
     for name in cast.shown:
-        timed = {r.length: m.samples for r in task.decodes.get(name, []) for m in r.measurements
+        timed = {r.length: m.samples for r in task.decodes.get(name, []) if r.batch == 1 for m in r.measurements
                  if m.phase == "decode" and m.metric == "time" and m.samples is not None}  # fmt: skip
         held = {r.length: v for r in task.decodes.get(name, [])
-                if (v := measured(r, "decode", "state_memory")) is not None and v > 0}  # fmt: skip
+                if r.batch == 1 and (v := measured(r, "decode", "state_memory")) is not None and v > 0}  # fmt: skip
         if timed:
             low, middle, high = (np.array([float(np.quantile(s, q)) for s in timed.values()]) for q in (0.1, 0.5, 0.9))
             times.append(Line(label(name), cast.looks[name], np.array(list(timed)), middle, low, high))
@@ -366,4 +366,28 @@ def decoding(board: Board, cast: Cast) -> list[Plot]:
             "What must be kept to go on after a context of the given length: a fixed state, or keys and values of all "
             f"tokens. {left_out(cast)}",
         ))  # fmt: skip
+    if rates := _by_batch(task, cast):
+        ticks = tuple(sorted({float(x) for line in rates for x in line.x}))
+        plots.append(curve_chart(
+            f"{task.id}-decode-batch", "Decoding: tokens a second by batch", rates, Axis("batch", integer, True, ticks),
+            Axis("tokens a second", count, True),
+            f"One more token for each of a batch, after {integer(min(_contexts(task)))} tokens of context; median. "
+            f"{left_out(cast)}",
+        ))  # fmt: skip
     return plots
+
+
+def _contexts(task: TaskRun) -> list[int]:
+    return [r.length for found in task.decodes.values() for r in found]
+
+
+def _by_batch(task: TaskRun, cast: Cast) -> list[Line]:
+    """Tokens a second at the shortest context, where more than one batch was timed."""
+    lines = []
+    for name in cast.shown:
+        first = [r for r in task.decodes.get(name, []) if r.length == min(_contexts(task))]
+        found = {r.batch: r.batch / v for r in first if (v := measured(r, "decode", "time")) is not None}
+        if len(found) > 1:
+            batches = sorted(found)
+            lines.append(Line(label(name), cast.looks[name], np.array(batches), np.array([found[b] for b in batches])))
+    return lines
