@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from bench.contract import Outcome
+from bench.contract import Outcome, TaskShape
 from bench.execute.failures import NotFinite
 from bench.training import checkpoint
 from bench.training.loop import Training, primary_score
+from bench.training.losses import loss_sum
 from tests.training.toys import Clock, Ragged, model, recipe
 
 
@@ -120,6 +121,46 @@ def test_patience_and_keep() -> None:
     assert (training.stopped_by, training.state.step, training.state.best_step) == ("patience", 40, 20)
     training.take_best()
     assert checkpoint.digest(training.model.state_dict()) == weights[1]  # the second look's
+
+
+def test_the_mean_of_the_last_looks_is_tested_and_survives_a_kill(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"keep": "last", "average": 3, "evaluate_every": 10}
+    whole = trained(**options)
+    looks: list[dict[str, torch.Tensor]] = []
+    again = Training(model(), Ragged(), recipe(**options), Clock())
+    plain = again._judge
+
+    def judge() -> None:
+        looks.append({name: t.clone() for name, t in again.model.state_dict().items()})
+        plain()
+
+    again._judge = judge  # type: ignore[method-assign]
+    again.run()
+    again.take_best()
+    assert len(looks) == 4
+    for name, tensor in again.model.state_dict().items():
+        torch.testing.assert_close(tensor, torch.stack([w[name] for w in looks[-3:]]).mean(0))
+    killed = trained(folder=tmp_path, kill_at=5, **options)
+    assert killed.state.step < 40
+    resumed = trained(folder=tmp_path, **options)
+    for training in (whole, resumed):
+        training.take_best()
+    assert checkpoint.digest(whole.model.state_dict()) == checkpoint.digest(resumed.model.state_dict())
+
+
+def test_an_average_is_of_the_last_looks() -> None:
+    with pytest.raises(ValueError, match="keep: last"):
+        recipe(average=2, keep="best")
+
+
+def test_labels_are_smoothed_in_training_alone() -> None:
+    logits = torch.tensor([[2.0, 0.0, -1.0]])
+    shape = TaskShape(1, 1, 3, "token", vocabulary=3)
+    p = logits.log_softmax(-1)[0]
+    found = loss_sum(logits[:, None], torch.tensor([[0]]), shape, 0.3)
+    assert float(found) == pytest.approx(-float(0.7 * p[0] + 0.3 * p.mean()))
+    smooth, plain = trained(label_smoothing=0.5), trained()
+    assert smooth.state.curves["tune"]["loss"] != plain.state.curves["tune"]["loss"]
 
 
 def test_seconds_end_training() -> None:
