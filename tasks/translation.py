@@ -25,6 +25,7 @@ from tasks.parallel import Pair, Parallel, Skipped, aligned, catalogue, cut, mul
 from tasks.text import Corpus, Kind, encoded
 
 WORD = re.compile(r"\w+(?:'\w+)*|[^\w\s]")
+CLOSING = re.compile(r" ([.,;:!?)])")
 Side = Literal["source", "target"]
 SIDES: tuple[Side, Side] = ("source", "target")
 
@@ -159,8 +160,9 @@ class ParallelTask:
         return ids[: self.config.max_tokens]
 
     def write(self, ids: list[int]) -> str:
-        text: str = self.tokenizers["target"].decode(ids)
-        return " ".join(text.split())
+        """As people write it: of words, signs that close are put to the word before."""
+        text = " ".join(self.tokenizers["target"].decode(ids).split())
+        return CLOSING.sub(r"\1", text) if self.config.tokenizer == "word" else text
 
     def pieces(self, ids: list[int], side: Side) -> list[str]:
         return [self.tokenizers[side].decode([i]).strip() or "␣" for i in ids]
