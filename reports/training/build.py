@@ -22,7 +22,7 @@ from reports.training.looks import Cast, cast
 from reports.training.scores import Board, board
 from reports.translation.build import Translations, text_files, translations
 from reports.verdicts import SYMBOLS
-from reports.words import count
+from reports.words import count, names
 
 TEMPLATE = "training.html.j2"
 
@@ -104,10 +104,14 @@ def build(data: RunData) -> tuple[dict[str, Any], dict[str, str]]:
 
 def _equal(data: RunData) -> str:
     """What competitors have in common: "equal parameters (about 800 k)"."""
-    match, target = str(data.plan.get("match") or ""), data.plan.get("target")
+    match = str(data.plan.get("match") or "")
     if not match:
         return ""
-    return f"equal {match}" + (f" (about {count(float(target))})" if isinstance(target, int | float) and target else "")
+    given = [t.get("target") or data.plan.get("target") for t in data.plan.get("tasks") or () if isinstance(t, dict)]
+    targets = sorted({float(t) for t in given or [data.plan.get("target")] if isinstance(t, int | float) and t})
+    about = names([count(t) for t in targets]) if len(targets) < 4 else f"{count(targets[0])} to {count(targets[-1])}"
+    by_task = ", by task" if len(targets) > 1 else ""
+    return f"equal {match}" + (f" (about {about}{by_task})" if targets else "")
 
 
 def _section(one: Board, found: list[Ablation], data: RunData) -> Section:

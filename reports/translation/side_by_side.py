@@ -15,7 +15,7 @@ from reports.training.tables import who
 from reports.translation.read import Written
 
 APART, EVEN = 4, 4  # sentences on which systems differ most, and of all lengths
-WORD = re.compile(r"\w+|[^\w\s]")
+WORD = re.compile(r"<\w+>|\w+|[^\w\s]")
 
 
 @dataclass(frozen=True)
