@@ -57,7 +57,7 @@ def test_each_kept_encoder_and_the_same_from_nothing(done: tuple[subprocess.Comp
     change = {c["variant"]: c["change"] for c in plan["competitors"] if c["architecture"] == "lstm"}
     assert change["baseline"] == "" and change["pretrained"].startswith("pretrained on docs_lm for")
     page = (out / "site" / "glue.html").read_text(encoding="utf-8")
-    assert "Changes to lstm" in page and "pretrained on docs_lm" in page
+    assert "Changes to lstm" in page and "pretrained on docs_lm" in page and "pretraining time" in page
 
 
 @pytest.mark.parametrize(

@@ -381,5 +381,6 @@ def _competitor_plan(c: Competitor, usual: Recipe) -> dict[str, Any]:
         "width": found.get("width", 0), "depth": c.depth, "parameters": found.get("parameters", 0),
         "embedding_parameters": found.get("embedding_parameters", 0),
         "settings": found.get("settings", c.settings), "receptive_field": found.get("receptive_field"),
-        "recipe": changed, "change": c.start.words if c.start else "", "problem": c.problem,
+        "recipe": changed, "change": c.start.words if c.start else "",
+        "pretraining_s": round(c.start.seconds, 3) if c.start else 0.0, "problem": c.problem,
     }  # fmt: skip

@@ -73,6 +73,8 @@ class Competitor:
     """Values of the task's recipe that are other for this competitor."""
     change: str = ""
     """What else is other, in words."""
+    pretraining_s: float = 0.0
+    """Seconds of training that another run spent on what it starts from."""
 
     @property
     def label(self) -> str:
@@ -266,6 +268,7 @@ def _competitors(run: RunData, task: str, seen: list[Name]) -> list[Competitor]:
                 raw.get("parameters"), raw.get("embedding_parameters"), raw.get("settings") or {},
                 raw.get("receptive_field"), str(raw.get("problem") or ""), raw.get("recipe") or {},
                 str(raw.get("change") or ""),
+                float(raw.get("pretraining_s") or 0.0),
             )  # fmt: skip
     for name in seen:
         found.setdefault(name, Competitor(name, families.get(name[0], "other")))

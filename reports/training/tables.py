@@ -235,8 +235,14 @@ def effects(one: Ablation, cast: Cast, identity: str) -> Table:
     task = one.task
     columns = ["variant", "change", f"{task.test_split} {task.primary.words}", "difference", "95 % interval",
                "p (Holm)", "verdict", "parameters", "training time"]  # fmt: skip
+    before = any(e.standing.competitor.pretraining_s for e in one.effects)
+    columns += ["pretraining time"] if before else []
     rows = [_effect_row(one.baseline, None, task, cast)]
     rows += [_effect_row(e.standing, e, task, cast) for e in one.effects]
+    if before:
+        for row, s in zip(rows, [one.baseline, *(e.standing for e in one.effects)], strict=True):
+            spent = s.competitor.pretraining_s
+            row.append(_number(duration(spent), spent) if spent else _NONE)
     return Table(identity, columns, rows)
 
 
