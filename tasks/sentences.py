@@ -28,7 +28,7 @@ from tasks.text import Kind, Tokenizer, encoded, read_tokenizer
 
 WORD = re.compile(r"\w+|[^\w\s]")
 STRATA = 10  # of values, for a split that has as many of each
-SEPARATOR = "⏐"  # as which readers see the separator
+SEPARATOR = "│"  # as which readers see the separator
 EMPTY = "<unk>"  # stands for a text with nothing in it: a sequence has at least one token
 
 

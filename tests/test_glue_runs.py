@@ -122,3 +122,12 @@ def test_a_yaml_file_that_is_wrong_is_one_line(tmp_path: Path) -> None:
         process = run_all(*SMALL, "--tasks", str(description), "--out", str(tmp_path / "out"))
         assert process.returncode == 2 and message in process.stderr, process.stderr
         assert len(process.stderr.strip().splitlines()) == 1
+
+
+def test_two_towers_have_scores_and_a_page(tmp_path: Path) -> None:
+    """Each text is read alone, so there is no map of attention over both, and the page is made without."""
+    towers = ("--set", "recipe.pair=towers", "--architectures", "attention", "--seeds", "1")
+    done = run_all(*SMALL, *towers, "--tasks", "mini_paraphrase", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "site" / "glue.html").is_file()
+    assert not list(only_run(tmp_path).folder.glob("attention/*.json"))

@@ -250,7 +250,8 @@ def _keep_attention(trial: Trial, work: ReadableTask, model: SequenceModel, run_
             break
     if chosen:
         maps = attention_maps(model, torch.tensor([chosen], device=trial.device))
-        if maps:
+        # Two towers read each text alone: there is no map over both.
+        if maps and maps[0].shape[-1] == len(chosen):
             save_attention(run_folder, trial.trial_id, work.words(chosen), [m[0].tolist() for m in maps])
 
 

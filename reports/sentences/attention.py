@@ -21,6 +21,8 @@ def attention_plots(task: TaskRun, cast: Cast, folder: Path) -> list[Plot]:
         kept = load_attention(folder, record.trial_id) if record is not None else {}
         if kept.get("words") and kept.get("layers"):
             layers = [np.array(layer) for layer in kept["layers"]]
+            if layers[-1].shape[-1] != len(kept["words"]):
+                continue  # of one text of a pair that was read apart
             name = f"{task.id}-attention-{len(made)}"
             made.append(_map(name, label(c.name), [str(w) for w in kept["words"]], layers, cast.looks[c.name].color))
     return made

@@ -108,7 +108,7 @@ def disagreements(board: Board, split: Split) -> Table:
     order = [int(i) for i in np.argsort(-apart, kind="stable")[:MOST_SHOWN] if apart[i] > 0]
     columns = ["text", "truth", *(s.label for s in board.standings if s.name in split.predicted)]
     rows = [
-        [Value(_cut(" ⏐ ".join(split.texts[i]))), Value(_word(split, split.targets[i])),
+        [Value(_cut(" │ ".join(split.texts[i]))), Value(_word(split, split.targets[i])),
          *(_said(split, said[k, i], split.targets[i]) for k in range(len(names)))]
         for i in order
     ]  # fmt: skip
