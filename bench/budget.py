@@ -56,14 +56,17 @@ def solve(
     then closes most of what is left.
     """
 
+    grid = shape.grid if shape is not None else None
+    length = FLOPS_LENGTH if grid is None else grid[0] * grid[1]  # of an image its own
+
     def build(width: int, extra: dict[str, Any]) -> Any:
-        return build_encoder(entry, {**settings, **extra}, width, depth, causal, device="meta")
+        return build_encoder(entry, {**settings, **extra}, width, depth, causal, device="meta", grid=grid)
 
     def cost(width: int, **extra: Any) -> int:
         if match == "flops":
             from bench.measure.graph import trace  # torch's dispatch machinery, not needed for the other tracks
 
-            return trace(build(width, extra), FLOPS_LENGTH, width, backward=False).flops
+            return trace(build(width, extra), length, width, backward=False).flops
         return parameters_of(width, extra)
 
     def parameters_of(width: int, extra: dict[str, Any]) -> int:

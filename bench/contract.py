@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -58,6 +58,9 @@ class Encoder(Protocol):
 
     State is returned, never kept on the module. `keep_BT` is True at real tokens; padding is on the right, every
     sequence has at least one real token, and outputs at padding are zero. None means no padding.
+
+    An encoder of grids gets the rows and columns of its tokens as `grid` and takes no padding. One that merges tokens
+    (`traits.keeps_length` False) gives fewer of them, maybe wider: it says how wide with `out_width` (see `out_width`).
     """
 
     traits: Traits
@@ -65,6 +68,11 @@ class Encoder(Protocol):
     """Input tokens that one output can depend on; None for all (or all before it)."""
 
     def __call__(self, x_BTD: Tensor, keep_BT: Tensor | None = None) -> Tensor: ...
+
+
+def out_width(encoder: object, width: int) -> int:
+    """Width of what an encoder gives: its own `out_width` where it has one, else the width that it was built with."""
+    return int(getattr(encoder, "out_width", width))
 
 
 @runtime_checkable
@@ -112,9 +120,11 @@ class Batch:
     """Examples side by side.
 
     Attributes:
-        inputs: token ids (B, T) int64, or vectors (B, T, F) float32.
+        inputs: token ids (B, T) int64, vectors (B, T, F) float32, or images (B, C, rows, columns): uint8 as a PicturedTask
+            gives them, float32 once it has prepared them.
         targets: by `TaskShape.output`. "token": ids (B, T) int64, IGNORE where nothing is asked. "sequence": classes
-            (B,) int64, or values (B,) float32 where the loss is the squared error.
+            (B,) int64, or values (B,) float32 where the loss is the squared error; where training mixes examples, shares of
+            classes (B, classes) float32.
         keep_BT: True at real tokens, padding is on the right; None where nothing is padded.
         given_BU: where a decoder writes the targets (B, U): ids it has been given before each of them, int64; any id where
             the target is IGNORE. None elsewhere.
@@ -170,6 +180,44 @@ class DecoderPlan:
     dropout: float = 0.0
 
 
+Positions2D = Literal["none", "learned", "sincos"]
+
+
+@dataclass(frozen=True)
+class PatchPlan:
+    """How an image becomes tokens, row by row: the same for every architecture.
+
+    Attributes:
+        patch: rows and columns from one token to the next.
+        reach: rows and columns that a token is made from; `patch` for patches side by side (Dosovitskiy et al. 2021), more
+            for patches that overlap, as a convolutional stem has them.
+        class_token: one learned token more, before the others.
+        positions: added to tokens. "learned": a vector each; "sincos": sines and cosines of row and column (Beyer et al.
+            2022), fixed.
+    """
+
+    patch: int = 4
+    reach: int = 4
+    class_token: bool = False
+    positions: Positions2D = "learned"
+
+    def grid(self, rows: int, columns: int) -> tuple[int, int]:
+        """Rows and columns of tokens. Raises ValueError where patches do not fit into the image."""
+        if self.reach < self.patch or (self.reach - self.patch) % 2:
+            raise ValueError(f"patch_reach {self.reach}: use the patch, {self.patch}, or an even number of pixels more")
+        for size, what in ((rows, "rows"), (columns, "columns")):
+            if size < self.patch:
+                raise ValueError(
+                    f"an image of {size} {what} is smaller than a patch of {self.patch}; set recipe.patch or size"
+                )
+            if size % self.patch:
+                fits = ", ".join(str(n) for n in range(1, size + 1) if size % n == 0)
+                raise ValueError(
+                    f"{size} {what} do not divide into patches of {self.patch}; recipe.patch may be {fits}"
+                )
+        return rows // self.patch, columns // self.patch
+
+
 @dataclass(frozen=True)
 class TaskShape:
     """What a model needs to know of a task, and all that it may know.
@@ -187,6 +235,8 @@ class TaskShape:
         end: id that ends a target, and that a decoder is given first.
         joint: source and target have one vocabulary.
         decoder: how the decoder is built, by the recipe; None where the task has none.
+        image: channels, rows and columns where inputs are images; lengths are then of pixels, until a recipe says how
+            images become tokens: see `patched`. patches: how they do; None before, and where inputs are no images.
     """
 
     length: int
@@ -203,6 +253,20 @@ class TaskShape:
     end: int = 0
     joint: bool = False
     decoder: DecoderPlan | None = None
+    image: tuple[int, int, int] | None = None
+    patches: PatchPlan | None = None
+
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """Rows and columns of tokens; None where inputs are no images."""
+        return self.patches.grid(*self.image[1:]) if self.image is not None and self.patches is not None else None
+
+    def patched(self, plan: PatchPlan) -> TaskShape:
+        """The shape of a task of images read through `plan`. Raises ValueError where patches do not fit."""
+        assert self.image is not None
+        rows, columns = plan.grid(*self.image[1:])
+        tokens = rows * columns + plan.class_token
+        return replace(self, patches=plan, length=tokens, longest=tokens)
 
 
 @dataclass(frozen=True)
@@ -366,6 +430,29 @@ class TranslationTask(Task, Protocol):
     def judge(self, split: str, written: list[str]) -> tuple[Score, ...]:
         """Scores of translations in the order of `shown(split)`, the primary one first."""
         ...
+
+
+@runtime_checkable
+class PicturedTask(Task, Protocol):
+    """A task whose inputs are images. Batches hold pixels as they are stored; what a model is shown is made from them on
+    the device."""
+
+    classes: tuple[str, ...]
+    """Names of the classes, in the order of the targets."""
+
+    def prepare(self, batch: Batch, draw: tuple[int, int] | None = None) -> Batch:
+        """Pixels as normalised float32, by the same numbers for all. `draw`, (batch number, seed), asks for the task's
+        augmentation too: what is drawn depends on these two numbers alone, on any device."""
+        ...
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """Prepared images as a person sees them, uint8 (B, C, rows, columns)."""
+        ...
+
+
+def prepared(task: Task, batch: Batch, draw: tuple[int, int] | None = None) -> Batch:
+    """A batch as a model is shown it: that of a PicturedTask made ready, any other as it is."""
+    return task.prepare(batch, draw) if isinstance(task, PicturedTask) else batch
 
 
 @runtime_checkable

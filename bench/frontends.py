@@ -1,14 +1,16 @@
 """What stands before and after an encoder: embeddings, pooling, heads. The same for every architecture.
 
-Legend: B batch, T tokens, D width, F features, C outputs.
+Legend: B batch, T tokens, D width, F features, C outputs (of images: channels), Y rows, X columns of pixels.
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
-from bench.contract import TaskShape
+from bench.contract import PatchPlan, TaskShape
 from bench.training.recipe import Embedding, Pooling
 
 
@@ -35,8 +37,51 @@ class SmallEmbedding(nn.Embedding):
         nn.init.normal_(self.weight, std=0.02)
 
 
+class PatchEmbedding(nn.Module):
+    """Images (B, C, Y, X) to tokens (B, T, D): one linear map of each patch, row by row, and where it stands.
+
+    A convolution whose stride is the patch: the same function as cutting patches out and multiplying, at library speed.
+    """
+
+    def __init__(self, image: tuple[int, int, int], plan: PatchPlan, width: int) -> None:
+        super().__init__()
+        rows, columns = plan.grid(*image[1:])
+        self.project = nn.Conv2d(image[0], width, plan.reach, stride=plan.patch, padding=(plan.reach - plan.patch) // 2)
+        tokens = rows * columns + plan.class_token
+        self.class_token_D = nn.Parameter(torch.randn(width) * 0.02) if plan.class_token else None
+        self.positions_TD: Tensor | None = None
+        if plan.positions == "learned":
+            self.positions_TD = nn.Parameter(torch.randn(tokens, width) * 0.02)
+        elif plan.positions == "sincos":
+            table_TD = sincos_positions(rows, columns, width)
+            if plan.class_token:  # it stands nowhere
+                table_TD = torch.cat([table_TD.new_zeros(1, width), table_TD])
+            self.register_buffer("positions_TD", table_TD, persistent=False)
+
+    def forward(self, image_BCYX: Tensor) -> Tensor:
+        x_BTD = self.project(image_BCYX).flatten(2).transpose(1, 2)
+        if self.class_token_D is not None:
+            x_BTD = torch.cat([self.class_token_D.to(x_BTD.dtype).expand(len(x_BTD), 1, -1), x_BTD], dim=1)
+        return x_BTD if self.positions_TD is None else x_BTD + self.positions_TD
+
+
+def sincos_positions(rows: int, columns: int, width: int) -> Tensor:
+    """(T, D): sines and cosines of the row in the first half of the numbers, of the column in the second, with geometric
+    wavelengths (Vaswani et al. 2017 in two dimensions, as Beyer et al. 2022 have it). A width that does not divide by 4
+    ends in zeros."""
+    frequency_F = torch.exp(torch.arange(width // 4) * (-math.log(10_000.0) / max(1, width // 4)))
+    y_T = torch.arange(rows).repeat_interleave(columns)
+    x_T = torch.arange(columns).repeat(rows)
+    angles = [place_T[:, None].float() * frequency_F for place_T in (y_T, x_T)]
+    table_TD = torch.cat([part for angle_TF in angles for part in (angle_TF.sin(), angle_TF.cos())], dim=1)
+    return nn.functional.pad(table_TD, (0, width - table_TD.shape[1]))
+
+
 def make_front_end(shape: TaskShape, width: int, embedding: Embedding) -> nn.Module:
-    """Token ids (B, T) or vectors (B, T, F) to (B, T, D)."""
+    """Token ids (B, T), vectors (B, T, F) or images (B, C, Y, X) to (B, T, D)."""
+    if shape.image is not None:
+        assert shape.patches is not None  # a recipe has said how
+        return PatchEmbedding(shape.image, shape.patches, width)
     if not shape.vocabulary:
         return nn.Linear(shape.features, width)
     kinds: dict[str, type[nn.Embedding]] = {"unit": UnitEmbedding, "small": SmallEmbedding}

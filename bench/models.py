@@ -10,7 +10,7 @@ import pydantic
 import torch
 from torch import Tensor, nn
 
-from bench.contract import DecoderPlan, Mode, Places, State, StreamingEncoder, TaskShape
+from bench.contract import DecoderPlan, Mode, PatchPlan, Places, State, StreamingEncoder, TaskShape, out_width
 from bench.frontends import Head, apart, make_front_end
 from bench.registry import ARCHITECTURES, TASK_FAMILIES, Entry, RegistryError, did_you_mean
 from bench.training.recipe import Embedding, Pooling
@@ -50,19 +50,22 @@ def build_encoder(
     seed: int = 0,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    grid: tuple[int, int] | None = None,
 ) -> nn.Module:
     """An encoder initialised from `seed` alone; the caller's random state is left as it was.
 
-    Initialised on the CPU and then moved, so that a seed gives the same weights on every device.
+    Initialised on the CPU and then moved, so that a seed gives the same weights on every device. `grid`: rows and columns
+    of the tokens, where these are of an image; only architectures made for images are told.
     """
     config = make_config(entry, settings)
     device = torch.device(device)
+    grid = grid if entry.images else None
     if device.type == "meta":
         with device:
-            return entry.build(config, width, depth, causal, None)
+            return entry.build(config, width, depth, causal, grid)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder: nn.Module = entry.build(config, width, depth, causal, None)
+        encoder: nn.Module = entry.build(config, width, depth, causal, grid)
     return encoder.to(device=device, dtype=dtype)
 
 
@@ -73,10 +76,12 @@ class SequenceModel(nn.Module):
         self, encoder: nn.Module, shape: TaskShape, width: int, pooling: Pooling, embedding: Embedding
     ) -> None:
         super().__init__()
+        self.shape = shape
         self.front = make_front_end(shape, width, embedding)
         self.encoder = encoder
         self.separator = shape.separator if shape.towers else None
-        self.head = Head(shape, width, pooling, cast(nn.Embedding, self.front) if shape.tied else None)
+        tied = cast(nn.Embedding, self.front) if shape.tied else None
+        self.head = Head(shape, out_width(encoder, width), pooling, tied)
 
     def forward(self, inputs: Tensor, keep_BT: Tensor | None = None) -> Tensor:
         if self.separator is not None:
@@ -113,7 +118,8 @@ def build_model(
 ) -> SequenceModel:
     """A whole model in float32, initialised from `seed` alone; front end and head from streams of their own, so that
     they begin alike for all encoders of a width."""
-    encoder = build_encoder(entry, settings, width, depth, mode == "causal", seed=seed, device=device)
+    causal = mode == "causal"
+    encoder = build_encoder(entry, settings, width, depth, causal, seed=seed, device=device, grid=shape.grid)
     return _joined(lambda: SequenceModel(encoder, shape, width, pooling, embedding), seed, device)
 
 
@@ -184,8 +190,13 @@ def _build_decoder(
 
 def shape_from(plain: dict[str, Any]) -> TaskShape:
     """A task's shape from plain data, as plans and trials hold it."""
-    decoder = plain.get("decoder")
-    return TaskShape(**{**plain, "decoder": DecoderPlan(**decoder) if isinstance(decoder, dict) else decoder})
+    decoder, patches, image = (plain.get(name) for name in ("decoder", "patches", "image"))
+    parts = {
+        "decoder": DecoderPlan(**decoder) if isinstance(decoder, dict) else decoder,
+        "patches": PatchPlan(**patches) if isinstance(patches, dict) else patches,
+        "image": tuple(image) if image is not None else None,
+    }
+    return TaskShape(**{**plain, **parts})
 
 
 def count_parameters(module: nn.Module) -> int:

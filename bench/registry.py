@@ -21,8 +21,8 @@ from typing import Any, Generic, TypeVar
 
 FAMILIES = ("recurrent", "convolution", "attention", "windowed", "other")
 # vectors: inputs with no labels, for suites that measure cost; language: text; probe: generated, with a known answer;
-# translation: targets that a decoder writes.
-TASK_FAMILIES = ("vectors", "language", "probe", "supervised", "translation")
+# translation: targets that a decoder writes; image: inputs are images.
+TASK_FAMILIES = ("vectors", "language", "probe", "supervised", "translation", "image")
 ENTRY_POINT_GROUPS = ("seqbench.architectures", "seqbench.tasks")
 
 
@@ -47,6 +47,7 @@ class Entry:
     config: type = NoConfig
     family: str = "other"
     reference: str = ""
+    images: bool = False
 
 
 T = TypeVar("T", bound=Entry)
@@ -82,6 +83,15 @@ class Registry(Generic[T]):
         return list(self.entries)
 
 
+LABEL = "@"
+"""`cifar10@10 %` is the task cifar10 under a name of its own, with other settings: so one run has a task several times."""
+
+
+def registered(task: str) -> str:
+    """The registered name of a task of a run."""
+    return task.partition(LABEL)[0]
+
+
 ARCHITECTURES: Registry[Entry] = Registry("architecture")
 TASKS: Registry[Entry] = Registry("task")
 
@@ -90,7 +100,7 @@ _source = "built-in"
 
 
 def register_architecture(
-    name: str, *, family: str, summary: str, reference: str = "", config: type = NoConfig
+    name: str, *, family: str, summary: str, reference: str = "", config: type = NoConfig, images: bool = False
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a factory `(config, width, depth, causal, grid=None) -> Encoder`.
 
@@ -100,6 +110,8 @@ def register_architecture(
         summary: one line for `--list`.
         reference: paper and year.
         config: a frozen dataclass whose fields are the settings; each needs a default.
+        images: made for images. It is given the rows and columns of its tokens as `grid`, and where a suite has no images
+            "all architectures" does not mean it.
     """
     if family not in FAMILIES:
         raise RegistryError(f"architecture '{name}': no family '{family}'; {did_you_mean(family, list(FAMILIES))}")
@@ -108,7 +120,7 @@ def register_architecture(
 
     def register(build: Callable[..., Any]) -> Callable[..., Any]:
         order = len(ARCHITECTURES.entries)
-        ARCHITECTURES.add(Entry(name, build, summary, _source, order, config, family, reference))
+        ARCHITECTURES.add(Entry(name, build, summary, _source, order, config, family, reference, images))
         return build
 
     return register

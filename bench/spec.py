@@ -136,6 +136,24 @@ class TaskPlan(_Strict):
     depth: Positive | None = None
     architectures: tuple[str, ...] | None = None
     architecture_settings: dict[str, dict[str, Any]] = {}
+    fronts: dict[str, dict[str, Any]] = {}
+
+
+class Study(_Strict):
+    """Tasks that differ in one thing, drawn against it.
+
+    Attributes:
+        axis: what differs: examples to train on, rows and columns of a patch, or tokens of an input.
+        lead: what the plots answer.
+    """
+
+    title: str
+    axis: Literal["training examples", "patch", "tokens"]
+    tasks: tuple[str, ...] = Field(min_length=2)
+    lead: str = ""
+
+
+FRONT = ("patch", "patch_reach", "class_token", "positions", "pooling")
 
 
 class TrainSpec(_Strict):
@@ -143,8 +161,11 @@ class TrainSpec(_Strict):
 
     Attributes:
         title: the page's heading.
-        tasks: what can be learnt; each may change recipe, search, size and settings. run: those that are, where no other
-            is named on the command line; all of them if empty. groups: names that stand for several tasks there.
+        tasks: what can be learnt; each may change recipe, search, size and settings. `name@label` is the task `name` once
+            more, with settings of its own. run: those that are, where no other is named on the command line; all of them if
+            empty. groups: names that stand for several tasks there. studies: plots across tasks.
+        fronts: by architecture, what of the recipe's front end and pooling (`FRONT`) is customary for it and differs from
+            the others': a convolutional network begins with pixels where a Transformer has patches. A task may change it.
         match, target: what every competitor has the same of (parameters of the whole model, forward FLOPs of the encoder, or
             width), and how much.
         recipe: how everything is trained; a task's `recipe` changes single values.
@@ -172,6 +193,8 @@ class TrainSpec(_Strict):
     leave_out: tuple[str, ...] = ()
     run: tuple[str, ...] = ()
     groups: dict[str, tuple[str, ...]] = {}
+    studies: tuple[Study, ...] = ()
+    fronts: dict[str, dict[str, Any]] = {}
     settings: dict[str, dict[str, Any]] = {}
     changes: dict[str, dict[str, dict[str, Any]]] = {}
     decode_lengths: tuple[Positive, ...] = ()
@@ -187,6 +210,14 @@ class TrainSpec(_Strict):
     def _recipes_are_whole(self) -> TrainSpec:
         for name in self.tasks:
             self.recipe_of(name)
+            for architecture in {*self.fronts, *self.tasks[name].fronts}:
+                self.recipe_of(name, self.front_of(name, architecture), f"fronts, {architecture}: ")
+        for study in self.studies:
+            for name in study.tasks:
+                if name not in self.tasks:
+                    raise ValueError(
+                        f"study '{study.title}' names '{name}', tasks does not; {did_you_mean(name, list(self.tasks))}"
+                    )
         for architecture, changes in self.changes.items():
             for name, change in changes.items():
                 depth = change.get("depth", 1)
@@ -210,6 +241,14 @@ class TrainSpec(_Strict):
     def chosen(self) -> dict[str, TaskPlan]:
         """The tasks of this run."""
         return {name: plan for name, plan in self.tasks.items() if name in (self.run or self.tasks)}
+
+    def front_of(self, task: str, architecture: str) -> dict[str, Any]:
+        """What of a task's recipe is other for an architecture. Raises ValueError for settings of no front end."""
+        front = {**self.fronts.get(architecture, {}), **self.tasks[task].fronts.get(architecture, {})}
+        for key in front:
+            if key not in FRONT:
+                raise ValueError(f"fronts, {architecture}: unknown key '{key}'; {did_you_mean(key, list(FRONT))}")
+        return front
 
     def recipe_of(self, task: str, change: dict[str, Any] | None = None, where: str = "") -> Recipe:
         """The recipe of one task, with an ablation's change. Raises ValueError naming the setting that is wrong."""
@@ -319,6 +358,7 @@ def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         parts: dict[str, type[BaseModel]] = {
             "regimes": Regime, "tasks": TaskPlan, "search": Search, "generate": Generation, "samplers": Sampler,
+            "studies": Study,
         }  # fmt: skip
         holder = next((parts[part] for part in reversed(place[:-1]) if part in parts), model)
         known = list(holder.model_fields)

@@ -22,6 +22,7 @@ class Trial:
         seconds: how long to repeat each timing. limit: longest that one call may take.
         timeout: seconds after which the child is killed. memory: bytes it may take over its start.
         source: hash of the source it runs. fingerprint: hash of the data it uses.
+        grid: rows and columns of the tokens, where they are an image's; empty otherwise.
         variant: name of what an ablation changes, "" for nothing. decoder: in words, "" where nothing is written.
         task_settings: the task's own. training: recipe and more, for kinds that train (see bench.training.trials).
         worker: trials with the same name share a child, as long as none of them fails.
@@ -48,6 +49,7 @@ class Trial:
     memory: int = 0
     source: str = ""
     worker: str = ""
+    grid: tuple[int, ...] = ()
     variant: str = ""
     decoder: str = ""
     fingerprint: str = ""

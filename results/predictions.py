@@ -2,8 +2,9 @@
 
 `predictions/<trial id>.json` holds one list a split; `examples/<task>-<hash>.json` what the lists are about, once a task;
 `attention/<trial id>.json` the attention weights of one example; `translations/<trial id>.json` one list of texts a split,
-`alignments/<trial id>.json` who looked at whom in some of them. All are written whole or not at all. Examples may be
-licensed: a run folder that is published goes without them.
+`alignments/<trial id>.json` who looked at whom in some of them; `pictures/<trial id>.json` what a model of images confused
+and looked at, with some images. All are written whole or not at all. Examples and pictures may be licensed: a run folder
+that is published goes without them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 PREDICTIONS, EXAMPLES, ATTENTION = "predictions", "examples", "attention"
-TRANSLATIONS, ALIGNMENTS = "translations", "alignments"
+TRANSLATIONS, ALIGNMENTS, PICTURES = "translations", "alignments", "pictures"
 
 
 def save_predictions(folder: Path, trial_id: str, splits: dict[str, list[float]]) -> None:
@@ -78,6 +79,16 @@ def load_alignments(folder: Path, trial_id: str) -> list[dict[str, Any]]:
     """Empty where there are none."""
     found = _read(folder / ALIGNMENTS / f"{trial_id}.json").get("sentences")
     return found if isinstance(found, list) else []
+
+
+def save_pictures(folder: Path, trial_id: str, content: dict[str, Any]) -> None:
+    """See bench.training.pictures. Raises OSError where the folder cannot be written."""
+    _write(folder / PICTURES / f"{trial_id}.json", content)
+
+
+def load_pictures(folder: Path, trial_id: str) -> dict[str, Any]:
+    """Empty where there are none."""
+    return _read(folder / PICTURES / f"{trial_id}.json")
 
 
 def _examples_path(folder: Path, task: str, fingerprint: str) -> Path:

@@ -40,6 +40,8 @@ ALLOWED = {
         "sacrebleu",
         "datasets",
         "tokenizers",
+        "PIL",
+        "pyarrow",
     },
     "bench": {"bench", "results", "torch", "numpy", "pydantic", "yaml", "psutil", "pynvml", "rich"},
 }

@@ -129,6 +129,7 @@ def _entry(entry: Any) -> dict[str, Any]:
         "source": entry.source,
         "order": entry.order,
         "settings": [field.name for field in dataclasses.fields(entry.config)],
+        "images": getattr(entry, "images", False),
         "hash": source_hash(entry.build.__module__),
     }
 
@@ -145,8 +146,13 @@ def _size(payload: dict[str, Any], send: Send) -> dict[str, Any]:
     entry = ARCHITECTURES.get(payload["architecture"])
     causal = payload["mode"] == "causal"
     shape = shape_from(payload["shape"]) if "shape" in payload else None
+    if shape is not None and shape.patches is not None:
+        shape = shape.patched(shape.patches)
+    grid = shape.grid if shape is not None else None
+    if entry.images and grid is None:
+        raise Unsupported(f"'{entry.name}' is made for images; this suite has sequences")
     sizing = solve(entry, payload["settings"], payload["depth"], causal, payload["match"], payload["target"], shape)
-    encoder: Any = build_encoder(entry, sizing.settings, sizing.width, sizing.depth, causal, device="meta")
+    encoder: Any = build_encoder(entry, sizing.settings, sizing.width, sizing.depth, causal, device="meta", grid=grid)
     layers = count_parameters(encoder)
     if shape is not None and shape.decoder is not None:
         writer: Any = build_for(
@@ -156,12 +162,21 @@ def _size(payload: dict[str, Any], send: Send) -> dict[str, Any]:
     traits = encoder.traits
     if payload["mode"] not in traits.modes:
         raise Unsupported(f"'{entry.name}' is {' and '.join(sorted(traits.modes))} only, not {payload['mode']}")
-    if "sequence" not in traits.layouts:
-        raise Unsupported(f"'{entry.name}' needs a grid of rows and columns; this suite has sequences")
+    if (
+        "sequence" not in traits.layouts
+        and shape is not None
+        and shape.patches is not None
+        and shape.patches.class_token
+    ):
+        raise Unsupported(f"'{entry.name}' takes a grid of rows and columns, in which a class token has no place")
+    if shape is not None and shape.output == "token" and not traits.keeps_length:
+        raise Unsupported(f"'{entry.name}' merges tokens; this task wants one output a token")
     return {
         "width": sizing.width,
         "depth": sizing.depth,
         "parameters": sizing.parameters,
+        "grid": grid,
+        "shape": {"length": shape.length} if shape is not None else {},
         "encoder_parameters": count_parameters(encoder),
         "embedding_parameters": sizing.parameters - layers,
         "budget_error": sizing.error,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.conformance import QUICK_CHECKS, Subject
+from bench.conformance_of_grids import QUICK_CHECKS_OF_GRIDS
 from bench.contract import Mode, VectorTask
 from bench.execute.decoding import time_decoding
 from bench.execute.failures import NotFinite, Send, Unsupported
@@ -161,8 +162,9 @@ def _decode(trial: Trial, session: Session) -> None:
 def _check(trial: Trial, session: Session) -> None:
     """The contract's core, before anything is measured: shape, no leak (or both sides seen), gradients."""
     entry = ARCHITECTURES.get(trial.architecture)
-    subject = Subject(entry, trial.settings, cast(Mode, trial.mode), trial.width, trial.depth)
-    for name, check in QUICK_CHECKS.items():
+    grid = cast(tuple[int, int], tuple(trial.grid)) if trial.grid else None
+    subject = Subject(entry, trial.settings, cast(Mode, trial.mode), trial.width, trial.depth, grid)
+    for name, check in (QUICK_CHECKS if grid is None or not entry.images else QUICK_CHECKS_OF_GRIDS).items():
         session.send("phase", name)
         check(subject)
 

@@ -12,7 +12,7 @@ import psutil
 
 from bench.execute.runner import Stage
 from bench.execute.worker import Answer, Pool
-from bench.registry import RegistryError, did_you_mean
+from bench.registry import RegistryError, did_you_mean, registered
 from bench.spec import Spec, SpecError, SuiteFile
 from results.store import Run
 
@@ -91,7 +91,7 @@ def architecture_entries(context: Context, wanted: tuple[str, ...] | str, named:
         named: further names that stand in the settings, to be checked for mistakes.
     """
     entries = {e["name"]: e for e in context.known["architectures"]}
-    names = list(entries) if isinstance(wanted, str) else list(wanted)
+    names = [n for n, e in entries.items() if not e["images"]] if isinstance(wanted, str) else list(wanted)
     for name in [*names, *named]:
         if name not in entries:
             raise RegistryError(f"no architecture '{name}'; {did_you_mean(name, list(entries))}")
@@ -100,9 +100,9 @@ def architecture_entries(context: Context, wanted: tuple[str, ...] | str, named:
 
 def task_entry(context: Context, name: str) -> dict[str, Any]:
     entries = {t["name"]: t for t in context.known["tasks"]}
-    if name not in entries:
-        raise RegistryError(f"no task '{name}'; {did_you_mean(name, list(entries))}")
-    return entries[name]
+    if registered(name) not in entries:
+        raise RegistryError(f"no task '{registered(name)}'; {did_you_mean(registered(name), list(entries))}")
+    return entries[registered(name)]
 
 
 class Sizer:

@@ -20,7 +20,7 @@ class Start:
     Attributes:
         settings: those it was built with. init: of the recipe, since embeddings are scaled by it.
         weights: seed -> file. seconds: of training, mean over seeds. task: what it was trained on.
-        tokenizer: file of the tokeniser that its embedding belongs to.
+        tokenizer: file of the tokeniser that its embedding belongs to; empty where it was trained on images.
     """
 
     architecture: str
@@ -57,10 +57,11 @@ def starts(folder: Path, mode: str) -> dict[str, Start]:
     for r in records:
         path = folder / str(r.extra.get("checkpoint") or "")
         wanted = r.kind == "train" and r.regime == "final" and r.status == "ok" and (r.task, r.architecture) in sizes
-        if wanted and not r.variant and path.is_file() and (path.parent / "tokenizer.json").is_file():
+        usable = (path.parent / "tokenizer.json").is_file() or r.extra.get("image")
+        if wanted and not r.variant and path.is_file() and usable:
             kept.setdefault(r.architecture, []).append((r, path))
     if not kept:
-        raise SpecError(f"--pretrained {folder}: the run kept no encoders of text; {WAY}")
+        raise SpecError(f"--pretrained {folder}: the run kept no encoders of text or images; {WAY}")
     tasks = sorted({r.task for found in kept.values() for r, _ in found})
     if len(tasks) > 1:
         raise SpecError(f"--pretrained {folder}: encoders of several tasks ({', '.join(tasks)}); pretrain on one")
@@ -69,6 +70,7 @@ def starts(folder: Path, mode: str) -> dict[str, Start]:
 
 def _start(name: str, found: list[Any], size: dict[str, Any]) -> Start:
     first, path = found[0]
+    tokenizer = path.parent / "tokenizer.json"
     seconds = [m.value or 0.0 for r, _ in found for m in r.measurements if m.metric == "train_time"]
     return Start(
         architecture=name,
@@ -79,5 +81,5 @@ def _start(name: str, found: list[Any], size: dict[str, Any]) -> Start:
         weights={r.seed: str(p.resolve()) for r, p in found},
         seconds=sum(seconds) / max(1, len(seconds)),
         task=first.task,
-        tokenizer=str((path.parent / "tokenizer.json").resolve()),
+        tokenizer=str(tokenizer.resolve()) if tokenizer.is_file() else "",
     )

@@ -12,13 +12,14 @@ from typing import Any, cast
 from bench.execute.runner import Stage
 from bench.kinds.common import Context, Sizer, architecture_entries, task_entry
 from bench.kinds.pretrained import Start, starts
-from bench.spec import BASELINE, Search, SpecError, TaskPlan, TrainSpec
+from bench.spec import BASELINE, Search, SpecError, Study, TaskPlan, TrainSpec
 from bench.training.choose import Choice, choose, only
 from bench.training.recipe import Recipe
 from bench.trial import Trial
 from results.schema import Record
 from results.store import Run, latest
 
+IMAGES = "image"  # the family of tasks for which architectures of images are there
 SEARCH_SEED = 1_000_000  # no final trial has it: a choice must not be made on the seed that is then reported
 
 
@@ -67,6 +68,7 @@ class TrainingSuite:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.spec = cast(TrainSpec, context.spec)
+        self.images = any(task_entry(context, name)["family"] == IMAGES for name in self.spec.chosen)
         self.entries = architecture_entries(context, self._wanted(), self._named())
         self.starts = starts(context.pretrained, self.spec.mode) if context.pretrained is not None else {}
         self.tasks = self._describe_tasks()
@@ -88,13 +90,16 @@ class TrainingSuite:
             return self.spec.architectures
         if self.spec.changes:
             return tuple(self.spec.changes)
-        return tuple(e["name"] for e in self.context.known["architectures"] if e["name"] not in self.spec.leave_out)
+        entries, left_out = self.context.known["architectures"], self.spec.leave_out
+        return tuple(e["name"] for e in entries if e["name"] not in left_out and (self.images or not e["images"]))
 
     def _named(self) -> list[str]:
         """Every architecture that the settings name anywhere, to be checked for mistakes."""
         plans, spec = self.spec.chosen.values(), self.spec
-        by_tasks = [name for plan in plans for name in (*(plan.architectures or ()), *plan.architecture_settings)]
-        return [*spec.settings, *spec.changes, *spec.leave_out, *by_tasks]
+        by_tasks = [
+            name for plan in plans for name in (*(plan.architectures or ()), *plan.architecture_settings, *plan.fronts)
+        ]
+        return [*spec.settings, *spec.changes, *spec.leave_out, *spec.fronts, *by_tasks]
 
     def _describe_tasks(self) -> list[LearntTask]:
         """Build every task once, in a child: missing data or a wrong setting ends the command before anything runs."""
@@ -103,8 +108,8 @@ class TrainingSuite:
         try:
             for name, plan in self.spec.chosen.items():
                 entry = task_entry(self.context, name)
-                if self.starts:  # texts are cut as the encoders know them
-                    tokenizer = next(iter(self.starts.values())).tokenizer
+                tokenizer = next((start.tokenizer for start in self.starts.values()), "")
+                if tokenizer:  # texts are cut as the encoders know them
                     own = {"tokenizer_file": tokenizer, "lowercase": False, **plan.settings}
                     plan = plan.model_copy(update={"settings": own})
                 request = {"name": name, "settings": plan.settings, "mode": self.spec.mode}
@@ -144,11 +149,16 @@ class TrainingSuite:
         depth = task.plan.depth or self.spec.depth
         changes = self.spec.changes.get(name)
         first = BASELINE if changes else ""
-        yield Competitor(task.name, name, first, source, settings, depth, True, task.recipe)
+        usual = self._usual(task, name)
+        yield Competitor(task.name, name, first, source, settings, depth, True, usual)
         for variant, change in (changes or {}).items():
             own = {**settings, **{k: v for k, v in change.items() if k not in ("depth", "recipe")}}
-            recipe = task.recipe.model_copy(update=change.get("recipe", {}))  # checked when the plan was read
+            recipe = usual.model_copy(update=change.get("recipe", {}))  # checked when the plan was read
             yield Competitor(task.name, name, variant, source, own, change.get("depth", depth), False, recipe)
+
+    def _usual(self, task: LearntTask, architecture: str) -> Recipe:
+        """The task's recipe with the front end that the architecture has here."""
+        return task.recipe.model_copy(update=self.spec.front_of(task.name, architecture))
 
     def _started(self, task: LearntTask, name: str, source: str) -> Iterator[Competitor]:
         """The pretrained encoder, and the same one from nothing as its baseline."""
@@ -160,7 +170,7 @@ class TrainingSuite:
                 status="unsupported",
             )  # fmt: skip
             return
-        recipe = task.recipe.model_copy(update={"init": start.init})
+        recipe = self._usual(task, name).model_copy(update={"init": start.init})
         for variant, begun in ((BASELINE, None), ("pretrained", start)):
             yield Competitor(
                 task.name, name, variant, source, start.settings, start.depth, begun is None, recipe, begun
@@ -198,9 +208,11 @@ class TrainingSuite:
     def _trial(self, kind: Any, c: Competitor, recipe: Recipe, fields: dict[str, Any]) -> Trial:
         task, spec, context = self._task(c), self.spec, self.context
         defaults: dict[str, Any] = {
-            "regime": "", "batch": recipe.batch, "length": task.length, "seed": 0, "phases": ("train",),
+            "regime": "", "batch": recipe.batch, "seed": 0, "phases": ("train",),
             "timeout": spec.timeout, "worker": c.architecture if context.device == "cpu" else "device",
         }  # fmt: skip
+        shape = c.found.get("shape", task.found["shape"])
+        defaults |= {"length": shape["length"], "grid": tuple(c.found.get("grid") or ())}
         training = {
             "recipe": recipe.model_dump(mode="json"), "shape": task.found["shape"], "tests": False, "generate": None,
             **fields.pop("training", {}),
@@ -345,10 +357,17 @@ class TrainingSuite:
             "tasks": [self._task_plan(t) for t in self.tasks],
             "architectures": list(shown.values()),
             "competitors": [_competitor_plan(c, self._task(c).recipe) for c in self.competitors],
+            "studies": [study.model_dump(mode="json") for study in self._studies()],
         }  # fmt: skip
         if self.choices:
             content["choices"] = [choice.to_plan() for choice in self.choices.values()]
         run.write_json("plan.json", content)
+
+    def _studies(self) -> list[Study]:
+        """Those of which at least two tasks are run, with these alone."""
+        names = [t.name for t in self.tasks]
+        found = [s.model_copy(update={"tasks": tuple(n for n in s.tasks if n in names)}) for s in self.spec.studies]
+        return [study for study in found if len(study.tasks) > 1]
 
     def _task_plan(self, task: LearntTask) -> dict[str, Any]:
         found = task.found
@@ -366,7 +385,8 @@ class TrainingSuite:
 def _read_by(recipe: Recipe, shape: dict[str, Any]) -> dict[str, Any]:
     """A task's shape with what the recipe decides of the model around the encoder."""
     decoder = recipe.decoder_plan if shape["target_length"] else None
-    return {**shape, "towers": recipe.pair == "towers", "decoder": decoder}
+    patches = recipe.patch_plan if shape["image"] else None
+    return {**shape, "towers": recipe.pair == "towers", "decoder": decoder, "patches": patches}
 
 
 def _without_training(trial: Trial) -> Trial:

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from bench.contract import Outcome, Task
+from bench.contract import Outcome, Task, prepared
 from bench.training.losses import counted, losses
 
 
@@ -31,7 +31,7 @@ def evaluate(
     outcome = Outcome()
     with torch.no_grad():  # not inference mode: what an encoder caches in it, training could not use
         for batch in task.eval_batches(split, batch_size):
-            batch = batch.to(device)
+            batch = prepared(task, batch.to(device))
             with precision():
                 outputs = model(*batch.arguments)
             loss = losses(outputs, batch.targets, shape)

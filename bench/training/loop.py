@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from bench.contract import Batch, Outcome, Score, Task, stream
+from bench.contract import Batch, Outcome, Score, Task, TaskShape, prepared, stream
 from bench.execute.failures import NotFinite
 from bench.measure.energy import Meter
 from bench.training import checkpoint
@@ -79,6 +79,7 @@ class Training:
         on_curve: called with (curve, its columns) when training ends, however it ends.
         on_progress: called with (steps done, steps in all or 0, words).
         on_note: called with one sentence on what did not go as planned.
+        shape: the task's, as the recipe reads it; the task's own by default.
     """
 
     def __init__(
@@ -95,14 +96,16 @@ class Training:
         on_curve: Callable[[str, dict[str, list[float]]], None] = unheard,
         on_progress: Callable[[int, int, str], None] = unheard,
         on_note: Callable[[str], None] = unheard,
+        shape: TaskShape | None = None,
     ) -> None:
+        self.shape = shape or task.shape
         self.model, self.task, self.recipe, self.clock, self.device = model, task, recipe, clock, device
         self.dtype, self.seed, self.meter = dtype, seed, meter
         self.path = folder / "state.pt" if folder is not None else None
         self.on_curve, self.on_progress, self.on_note = on_curve, on_progress, on_note
         self.optimizer = make_optimizer(model, recipe)
         self.parameters = list(model.parameters())  # once: walking the modules at every step is time
-        self.last_step = recipe.last_step(task.shape.length)
+        self.last_step = recipe.last_step(self.shape.length)
         self.state = State()
         self.best_weights: dict[str, Tensor] | None = None
         self.recent: list[dict[str, Tensor]] = []  # weights of the last looks, where they are to be averaged
@@ -191,13 +194,14 @@ class Training:
         batches = [self._batch(step * recipe.accumulate + i) for i in range(recipe.accumulate)]
         count = max(1, sum(predictions(batch) for batch in batches))
         total: Tensor | None = None
-        for batch in batches:
-            self.state.tokens += tokens(batch)
-            self.state.positions += positions(batch)
+        for i, batch in enumerate(batches):
+            self.state.tokens += tokens(batch, self.shape)
+            self.state.positions += positions(batch, self.shape)
             on_device = batch if self.device == "cpu" else batch.to(self.device)
+            on_device = prepared(self.task, on_device, (step * recipe.accumulate + i, self.seed))
             with self.precision():
                 outputs = self.forward(*on_device.arguments)
-            loss = loss_sum(outputs, on_device.targets, self.task.shape, recipe.label_smoothing) / count
+            loss = loss_sum(outputs, on_device.targets, self.shape, recipe.label_smoothing) / count
             loss.backward()
             total = loss.detach() if total is None else total + loss.detach()
         assert total is not None

@@ -15,20 +15,25 @@ from bench.contract import IGNORE, Batch, TaskShape
 
 
 def predictions(batch: Batch) -> int:
-    """Predictions that count in a batch. Asked before the batch goes to a device, where counting would wait for it."""
+    """Predictions that count in a batch. Asked before the batch goes to a device, where counting would wait for it, and
+    where examples may be mixed."""
     if batch.targets.is_floating_point():
         return batch.targets.numel()
     return int((batch.targets != IGNORE).sum())
 
 
-def tokens(batch: Batch) -> int:
+def tokens(batch: Batch, shape: TaskShape) -> int:
     """Real input tokens of a batch, and what a decoder has to write."""
+    if shape.image is not None:
+        return len(batch.inputs) * shape.length
     read = batch.inputs.shape[0] * batch.inputs.shape[1] if batch.keep_BT is None else int(batch.keep_BT.sum())
     return read if batch.given_BU is None else read + predictions(batch)
 
 
-def positions(batch: Batch) -> int:
+def positions(batch: Batch, shape: TaskShape) -> int:
     """Places for tokens in a batch, padding as well."""
+    if shape.image is not None:
+        return len(batch.inputs) * shape.length
     return batch.inputs.shape[0] * (batch.inputs.shape[1] + (0 if batch.given_BU is None else batch.given_BU.shape[1]))
 
 
@@ -37,6 +42,8 @@ def loss_sum(outputs: Tensor, targets: Tensor, shape: TaskShape, smoothing: floa
     if shape.loss == "squared_error":
         return (outputs.float().squeeze(-1) - targets).square().sum()
     flat = outputs.reshape(-1, shape.outputs)
+    if targets.is_floating_point():  # shares of classes, of mixed examples
+        return F.cross_entropy(flat.float(), targets, reduction="sum", label_smoothing=smoothing)
     return F.cross_entropy(
         flat.float(), targets.reshape(-1), ignore_index=IGNORE, reduction="sum", label_smoothing=smoothing
     )

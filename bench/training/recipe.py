@@ -31,6 +31,8 @@ class Recipe(BaseModel):
         init: initial values. torch: blocks as torch makes them, embeddings of variance 1. gpt2: blocks (of architectures
             that have the setting) and embeddings as small as GPT-2's (Radford et al. 2019).
         pooling: how a sequence becomes one vector, where a task asks for one.
+        patch, patch_reach, class_token, positions: how an image becomes tokens: see bench.contract.PatchPlan. A reach of 0
+            is the patch itself.
         pair: two texts as one sequence, `a <sep> b`, or each through the encoder alone ("towers") and then compared as
             [u; v; |u - v|; u * v].
         decoder, shared_decoder, cross, cross_heads, input_feeding, reverse_source, tied: how a decoder is built, where the
@@ -69,6 +71,10 @@ class Recipe(BaseModel):
     target: float | None = None
     init: Literal["torch", "gpt2"] = "torch"
     pooling: Pooling = "last"
+    patch: Count = 4
+    patch_reach: Annotated[int, Field(ge=0)] = 0
+    class_token: bool = False
+    positions: Literal["none", "learned", "sincos"] = "learned"
     pair: Literal["joined", "towers"] = "joined"
     decoder: Literal["matched", "shared", "prefix"] = "matched"
     shared_decoder: str = ""
@@ -92,6 +98,8 @@ class Recipe(BaseModel):
             raise ValueError("training needs an end: give steps, tokens or seconds")
         if self.average > 1 and self.keep != "last":
             raise ValueError("average: an average is of the last looks; set keep: last")
+        if self.class_token and self.pooling != "first":
+            raise ValueError("class_token: nothing would read it; set pooling: first")
         if self.decoder == "shared" and not self.shared_decoder:
             raise ValueError("shared_decoder: name the architecture whose decoder all share, such as attention")
         if self.input_feeding and (self.cross == "none" or self.decoder == "prefix"):
@@ -107,6 +115,14 @@ class Recipe(BaseModel):
             "kind": self.decoder, "of": self.shared_decoder if self.decoder == "shared" else "", "cross": self.cross,
             "feeding": self.input_feeding, "backwards": self.reverse_source, "tied": self.tied, "heads": self.cross_heads,
             "dropout": self.dropout,
+        }  # fmt: skip
+
+    @property
+    def patch_plan(self) -> dict[str, Any]:
+        """Arguments of bench.contract.PatchPlan."""
+        return {
+            "patch": self.patch, "reach": self.patch_reach or self.patch, "class_token": self.class_token,
+            "positions": self.positions,
         }  # fmt: skip
 
     @property

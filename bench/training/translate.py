@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from bench.contract import DecoderPlan, Places, TranslationTask
 from bench.models import build_for, build_task
-from bench.registry import ARCHITECTURES, TASKS
+from bench.registry import ARCHITECTURES, TASKS, registered
 from bench.training import checkpoint
 from bench.training.recipe import Recipe
 from bench.training.writing import aligned
@@ -24,7 +24,7 @@ def translate(payload: dict[str, Any], places: Places) -> list[dict[str, Any]]:
 
     Raises ValueError where the text has no token or a file is not what the run says it is.
     """
-    task = build_task(TASKS.get(payload["task"]), payload["task_settings"], payload["mode"], places)
+    task = build_task(TASKS.get(registered(payload["task"])), payload["task_settings"], payload["mode"], places)
     assert isinstance(task, TranslationTask)
     ids = task.encode(payload["text"])
     if not payload["text"].strip() or not ids:

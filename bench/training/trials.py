@@ -21,6 +21,8 @@ from bench.contract import (
     DecoderPlan,
     Mode,
     Outcome,
+    PatchPlan,
+    PicturedTask,
     Places,
     ReadableTask,
     Score,
@@ -29,6 +31,8 @@ from bench.contract import (
     TextTask,
     Tokenized,
     TranslationTask,
+    out_width,
+    prepared,
     stream,
 )
 from bench.decode import generate
@@ -40,11 +44,12 @@ from bench.measure.graph import Counter
 from bench.measure.memory import measure_training
 from bench.measure.timing import UNSTABLE_SPREAD, spread
 from bench.models import SequenceModel, build_for, build_task, shape_from
-from bench.registry import ARCHITECTURES, TASKS
+from bench.registry import ARCHITECTURES, TASKS, registered
 from bench.sampler import Sampler
 from bench.training import checkpoint
 from bench.training.loop import State, Training, make_optimizer, precision
 from bench.training.losses import loss_sum, predictions
+from bench.training.pictures import keep_pictures
 from bench.training.recipe import Recipe
 from bench.training.writing import judged, keep, written
 from bench.translator import EncoderDecoder, PrefixModel, Writer, stacks
@@ -71,16 +76,20 @@ def cost(trial: Trial, session: Session, places: Places) -> None:
     """Counted FLOPs a token, and the memory of training, of a model made for this and thrown away."""
     work, recipe = _task(trial, places), _recipe(trial)
     session.send("phase", "train")
+    shape = _shape(work.shape, recipe)
     on_meta = _model(trial, work.shape, recipe, "meta")
     traced = stacks(on_meta) if isinstance(on_meta, EncoderDecoder | PrefixModel) else [on_meta.encoder]
     found = [Counter(stack, trial.width, backward=True).count(trial.length) for stack in traced]
     flops, method = sum(counts.flops for counts, _ in found) / trial.length, found[0][1]
-    flops += _outside_encoder(_shape(work.shape, recipe), trial.width, trial.length)
+    flops += _outside_encoder(shape, on_meta, trial.width, trial.length)
     if isinstance(on_meta, EncoderDecoder):
         flops += _crossing(len(on_meta.crosses), trial.width, trial.length)
     session.value("train", "flops_per_token", flops, "FLOP", "lower", method)
-    batch = work.train_batch(0, recipe.batch, trial.seed).to(trial.device)
+    if shape.image is not None:
+        session.value("train", "flops_per_image", flops * trial.length, "FLOP", "lower", method)
+    batch = work.train_batch(0, recipe.batch, trial.seed)
     amount = predictions(batch)
+    batch = prepared(work, batch.to(trial.device), (0, trial.seed))
 
     def make() -> Any:
         model = _model(trial, work.shape, recipe)
@@ -88,7 +97,7 @@ def cost(trial: Trial, session: Session, places: Places) -> None:
         def loss() -> Any:
             with precision(trial.device, trial.dtype):
                 outputs = model(*batch.arguments)
-            return loss_sum(outputs, batch.targets, work.shape) / amount
+            return loss_sum(outputs, batch.targets, shape) / amount
 
         return model, make_optimizer(model, recipe), loss
 
@@ -98,10 +107,13 @@ def cost(trial: Trial, session: Session, places: Places) -> None:
     session.memory("train", split)
 
 
-def _outside_encoder(shape: TaskShape, width: int, length: int) -> float:
+def _outside_encoder(shape: TaskShape, model: Any, width: int, length: int) -> float:
     """FLOPs a token of head and front end, forward and backward; looking up an embedding is no arithmetic."""
-    head = 6 * width * (4 if shape.towers else 1) * shape.outputs / (1 if shape.output == "token" else length)
+    wide = out_width(getattr(model, "encoder", None), width) * (4 if shape.towers else 1)
+    head = 6 * wide * shape.outputs / (1 if shape.output == "token" else length)
     front = 0 if shape.vocabulary else 4 * width * shape.features
+    if shape.image is not None and shape.patches is not None:
+        front = 4 * width * shape.image[0] * shape.patches.reach**2
     return head + front
 
 
@@ -130,7 +142,7 @@ def train(trial: Trial, session: Session, places: Places, run_folder: Path | Non
         model, work, recipe, session.device, trial.device, trial.dtype, trial.seed, folder, meter,
         on_curve=on_curve,
         on_progress=lambda step, steps, words: session.send("progress", step, steps, words),
-        on_note=lambda note: session.send("note", "checkpoint", note),
+        on_note=lambda note: session.send("note", "checkpoint", note), shape=_shape(work.shape, recipe),
     )  # fmt: skip
     session.extra("recipe", recipe.model_dump(mode="json"))
     session.extra("lengths", work.facts.get("lengths", {}))
@@ -150,13 +162,12 @@ def train(trial: Trial, session: Session, places: Places, run_folder: Path | Non
     if asked["tests"]:
         session.send("phase", "test")
         positions: dict[str, Any] = {}
-        predicted: dict[str, list[float]] = {}
+        outcomes: dict[str, Outcome] = {}
         texts: dict[str, list[str]] = {}
         for split in work.splits:
             if split != "tune":
-                outcome = training.outcome(split)
+                outcome = outcomes[split] = training.outcome(split)
                 _send_scores(session, "test", split, work.scores(split, outcome))
-                predicted[split] = outcome.predictions
                 if writes is not None:
                     found = written(writes, model, recipe, trial, split, recipe.beam, session)
                     texts[split], scores = judged(writes, split, found)
@@ -169,8 +180,12 @@ def train(trial: Trial, session: Session, places: Places, run_folder: Path | Non
             session.extra("positions", positions)
         if writes is not None and run_folder is not None:
             keep(trial, session, writes, model, run_folder, texts)
+        elif isinstance(work, PicturedTask) and run_folder is not None:
+            untrained: Any = _model(trial, work.shape, recipe)
+            keep_pictures(trial, session, work, model, untrained, run_folder, outcomes["test"])
         elif isinstance(work, ReadableTask) and run_folder is not None:
-            predicted |= {split: training.outcome(split).predictions for split in work.unlabelled}
+            outcomes |= {split: training.outcome(split) for split in work.unlabelled}
+            predicted = {split: outcome.predictions for split, outcome in outcomes.items()}
             _keep_predictions(trial, session, work, model, run_folder, predicted)
     if asked["generate"] is not None:
         session.send("phase", "generate")
@@ -186,6 +201,8 @@ def train(trial: Trial, session: Session, places: Places, run_folder: Path | Non
             session.send("note", "checkpoint", f"weights were not kept: {problem}")
         else:
             kept = str(path.relative_to(run_folder))
+            if isinstance(work, PicturedTask):
+                session.extra("image", list(work.shape.image or ()))
             if isinstance(work, Tokenized):
                 (folder / "tokenizer.json").write_text(json.dumps(work.tokenizer_state), encoding="utf-8")
     session.extra("checkpoint", kept)
@@ -199,15 +216,15 @@ def _send_scores(session: Session, phase: str, split: str, scores: Iterable[Scor
 
 
 def start_from(model: SequenceModel, path: Path) -> None:
-    """Give the model the encoder and embedding in `path`; its head stays new. The file's embedding may have more rows, as
-    for [MASK]. Raises ValueError where the file does not fit."""
+    """Give the model the encoder and the front end in `path`; its head stays new. The file's embedding may have more rows,
+    as for [MASK]. Raises ValueError where the file does not fit."""
     content = checkpoint.load(path)
     if content is None:
         raise ValueError(f"cannot read the pretrained weights {path}; pretrain again")
     found: dict[str, torch.Tensor] = content["weights"]
     own = model.state_dict()
     for name, tensor in own.items():
-        if name.startswith("encoder.") or name == "front.weight":
+        if name.startswith(("encoder.", "front.")):
             given = found.get(name)
             if given is not None and name == "front.weight":
                 given = given[: len(tensor)]
@@ -264,6 +281,9 @@ def _send_costs(session: Session, training: Training, state: State, counter: str
     if training.recipe.compile:
         session.value("train", "compile_time", state.first_step_seconds, "s", "lower", "first step")
     session.value("train", "tokens_per_second", state.tokens / max(state.seconds, 1e-9), "tokens/s", "higher")
+    if training.shape.image is not None:
+        rate = state.tokens / training.shape.length / max(state.seconds, 1e-9)
+        session.value("train", "images_per_second", rate, "images/s", "higher")
     session.value("train", "steps", state.step, "steps", "none")
     session.value("train", "tokens", state.tokens, "tokens", "none")
     session.value("train", "padding", 1 - state.tokens / max(1, state.positions), "share", "lower")
@@ -316,7 +336,7 @@ def decode(trial: Trial, session: Session) -> None:
 
 def describe_task(name: str, settings: dict[str, Any], mode: Mode, places: Places) -> dict[str, Any]:
     """A task as plain data, for the plan. Raises what building it raises."""
-    work = build_task(TASKS.get(name), settings, mode, places)
+    work = build_task(TASKS.get(registered(name)), settings, mode, places)
     if not isinstance(work, Task):
         raise Unsupported(f"task '{name}' has no labels: it serves to measure cost, not to train")
     return {
@@ -359,7 +379,7 @@ def _task(trial: Trial, places: Places) -> Task:
 @lru_cache(maxsize=4)
 def _cached_task(name: str, settings: str, mode: str, fingerprint: str, places: Places) -> Task:
     """Kept between the trials of a shared child. Data that changed since the plan was made are an error."""
-    found: Task = build_task(TASKS.get(name), json.loads(settings), cast(Mode, mode), places)
+    found: Task = build_task(TASKS.get(registered(name)), json.loads(settings), cast(Mode, mode), places)
     if found.fingerprint != fingerprint:
         raise ValueError(f"the data of task '{name}' changed while the run was going on; start the command again")
     return found
@@ -375,6 +395,7 @@ def _shape(shape: TaskShape, recipe: Recipe) -> TaskShape:
     if recipe.pair == "towers" and shape.separator is None:
         raise Unsupported("the recipe asks for two towers (pair), and the task has no pairs of texts")
     decoder = DecoderPlan(**recipe.decoder_plan) if shape.target_length else None
+    shape = shape.patched(PatchPlan(**recipe.patch_plan)) if shape.image is not None else shape
     return replace(shape, towers=recipe.pair == "towers", decoder=decoder)
 
 
