@@ -18,7 +18,11 @@ import typer
 
 ROOT = Path(__file__).resolve().parent
 PACKAGES = ("architectures", "tasks")
-FILE_TASKS = ("sentence_file", "parallel_file")  # which of them a YAML file describes is the suite's matter
+FILE_TASKS = (
+    "sentence_file",
+    "parallel_file",
+    "image_file",
+)  # which of them a YAML file describes is the suite's matter
 FILE_TASKS_PATHS = ("path", "test_path", "target_path", "test_target_path")
 OK, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -208,7 +212,7 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
 
 def _overrides(choice: _Choice, suite: Any, preset: str) -> dict[str, Any]:
     """What the command line changes in the suite's settings."""
-    from bench.spec import parse_override
+    from bench.spec import parse_override, studies_among
 
     overrides = dict(parse_override(text) for text in choice.overrides)
     if choice.seeds:
@@ -224,7 +228,7 @@ def _overrides(choice: _Choice, suite: Any, preset: str) -> dict[str, Any]:
     elif choice.tasks:
         # First, so that --set can change the settings of a task that is named here.
         tasks = _chosen_tasks(choice.tasks, suite, preset)
-        overrides = {"tasks": tasks, "run": list(tasks), **overrides}
+        overrides = {"tasks": tasks, "run": list(tasks), "studies": studies_among(suite, preset, tasks), **overrides}
     return overrides
 
 
@@ -245,6 +249,10 @@ def _chosen_tasks(names: tuple[str, ...], suite: Any, preset: str) -> dict[str, 
             plan = known.get(kind, {})
             own = read_settings(Path(name), paths=FILE_TASKS_PATHS)
             found[kind] = {**plan, "settings": {**plan.get("settings", {}), **own}}
+        elif FILE_TASKS[2] in known and (name.endswith(".parquet") or Path(name).is_dir()):
+            plan = known[FILE_TASKS[2]]
+            own = {**plan.get("settings", {}), "path": str(Path(name).resolve())}
+            found[FILE_TASKS[2]] = {**plan, "settings": own}
         elif "/" in name or name.endswith(".txt"):
             if "text_lm" in found:
                 raise Stop(f"--tasks {name}: one text file a run; run the command once for each")

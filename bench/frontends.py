@@ -43,13 +43,14 @@ class PatchEmbedding(nn.Module):
     A convolution whose stride is the patch: the same function as cutting patches out and multiplying, at library speed.
     """
 
+    positions_TD: Tensor | None
+
     def __init__(self, image: tuple[int, int, int], plan: PatchPlan, width: int) -> None:
         super().__init__()
         rows, columns = plan.grid(*image[1:])
         self.project = nn.Conv2d(image[0], width, plan.reach, stride=plan.patch, padding=(plan.reach - plan.patch) // 2)
         tokens = rows * columns + plan.class_token
         self.class_token_D = nn.Parameter(torch.randn(width) * 0.02) if plan.class_token else None
-        self.positions_TD: Tensor | None = None
         if plan.positions == "learned":
             self.positions_TD = nn.Parameter(torch.randn(tokens, width) * 0.02)
         elif plan.positions == "sincos":
@@ -57,6 +58,8 @@ class PatchEmbedding(nn.Module):
             if plan.class_token:  # it stands nowhere
                 table_TD = torch.cat([table_TD.new_zeros(1, width), table_TD])
             self.register_buffer("positions_TD", table_TD, persistent=False)
+        else:
+            self.positions_TD = None
 
     def forward(self, image_BCYX: Tensor) -> Tensor:
         x_BTD = self.project(image_BCYX).flatten(2).transpose(1, 2)

@@ -6,6 +6,7 @@ stands on the command line as `--set key=value` changes the result once more. No
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -321,6 +322,15 @@ def resolve(suite: SuiteFile, preset: str, overrides: dict[str, Any], where: str
         _put(merged, key, value)
     spec: Spec = _validate(SPECS[suite.kind], merged, where or f"suite '{suite.suite}', preset '{preset}'")
     return spec
+
+
+def studies_among(suite: SuiteFile, preset: str, tasks: Iterable[str]) -> list[dict[str, Any]]:
+    """The suite's studies of which two of `tasks` or more are part, with these alone."""
+    spec = resolve(suite, preset, {})
+    found = [
+        (s, [n for n in s.tasks if n in set(tasks)]) for s in (spec.studies if isinstance(spec, TrainSpec) else ())
+    ]
+    return [{**study.model_dump(), "tasks": named} for study, named in found if len(named) > 1]
 
 
 def parse_override(text: str) -> tuple[str, Any]:

@@ -153,8 +153,9 @@ def _sharpness(image: Tensor, share: Tensor) -> Tensor:
 
 
 def _posterize(image: Tensor, share: Tensor) -> Tensor:
-    levels = 2.0 ** (8 - (4 * share.abs()).round())[:, None, None, None]
-    return (image * 255 / 256 * levels).floor() / levels
+    """Up to four of eight bits dropped."""
+    step = 2.0 ** (4 * share.abs()).round()[:, None, None, None]
+    return ((image * 255).round() / step).floor() * step / 255
 
 
 def _solarize(image: Tensor, share: Tensor) -> Tensor:

@@ -219,7 +219,7 @@ def _task(payload: dict[str, Any], send: Send) -> dict[str, Any]:
     """One task with its data, as plain data for the plan."""
     from bench.training.trials import describe_task
 
-    return describe_task(payload["name"], payload["settings"], payload["mode"], _places())
+    return describe_task(payload["name"], payload["settings"], payload["mode"], payload["patches"], _places())
 
 
 def _places() -> Any:

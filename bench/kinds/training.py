@@ -112,11 +112,13 @@ class TrainingSuite:
                 if tokenizer:  # texts are cut as the encoders know them
                     own = {"tokenizer_file": tokenizer, "lowercase": False, **plan.settings}
                     plan = plan.model_copy(update={"settings": own})
-                request = {"name": name, "settings": plan.settings, "mode": self.spec.mode}
+                recipe = self.spec.recipe_of(name)
+                request = {
+                    "name": name, "settings": plan.settings, "mode": self.spec.mode, "patches": recipe.patch_plan,
+                }  # fmt: skip
                 answer = worker.call("task", request, timeout=1800)
                 if answer.status != "ok":
                     raise SpecError(answer.reason)
-                recipe = self.spec.recipe_of(name)
                 search = plan.search or self.spec.search
                 seeds = plan.seeds or self.spec.seeds
                 found.append(LearntTask(name, entry, plan, recipe, search, seeds, answer.result))

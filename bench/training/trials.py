@@ -334,11 +334,16 @@ def decode(trial: Trial, session: Session) -> None:
     time_decoding(session, model, ids_BT.to(trial.device), model.streams, most)
 
 
-def describe_task(name: str, settings: dict[str, Any], mode: Mode, places: Places) -> dict[str, Any]:
-    """A task as plain data, for the plan. Raises what building it raises."""
+def describe_task(
+    name: str, settings: dict[str, Any], mode: Mode, patches: dict[str, Any], places: Places
+) -> dict[str, Any]:
+    """A task as plain data, for the plan. Raises what building it raises, and ValueError where images do not divide into
+    `patches`."""
     work = build_task(TASKS.get(registered(name)), settings, mode, places)
     if not isinstance(work, Task):
         raise Unsupported(f"task '{name}' has no labels: it serves to measure cost, not to train")
+    if work.shape.image is not None:
+        work.shape.patched(PatchPlan(**patches))
     return {
         "shape": {f: getattr(work.shape, f) for f in TaskShape.__dataclass_fields__},
         "primary": _primary(work),

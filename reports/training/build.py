@@ -8,6 +8,7 @@ from typing import Any
 from reports import notices
 from reports.data import RunData
 from reports.headline import Headline
+from reports.images.build import PictureSection, pictures
 from reports.plots import Group
 from reports.sentences import build as sentences
 from reports.sentences.errors import Errors, errors
@@ -20,6 +21,7 @@ from reports.training.frames import frames
 from reports.training.headline import headline, overall
 from reports.training.looks import Cast, cast
 from reports.training.scores import Board, board
+from reports.training.studies import studies
 from reports.translation.build import Translations, text_files, translations
 from reports.verdicts import SYMBOLS
 from reports.words import count, names
@@ -65,6 +67,7 @@ class Section:
     decoding: list[Any]
     errors: Errors | None
     written: Translations | None
+    pictures: PictureSection | None
     facts: list[tuple[str, str]]
     compared: Table
 
@@ -90,6 +93,7 @@ def build(data: RunData) -> tuple[dict[str, Any], dict[str, str]]:
         "title": str(data.plan.get("title") or f"Results of the suite {suite}"),
         "tasks": sections,
         "benchmarks": benchmarks,
+        "studies": studies(data.plan, boards, cast(boards[0], data.architectures)) if boards else [],
         "measured": any(s.measured for s in sections),
         "overall": [*(b.card for b in benchmarks if b.card), *(overall(boards) if len(boards) > 1 else [])],
         "notes": notes,
@@ -135,6 +139,7 @@ def _section(one: Board, found: list[Ablation], data: RunData) -> Section:
         decoding=plots.decoding(one, who),
         errors=errors(one, who, data.folder),
         written=translations(one, who, data.folder),
+        pictures=pictures(one, who, data.folder),
         facts=tables.facts(task),
         compared=tables.compared(task, data),
     )

@@ -129,6 +129,12 @@ class TaskRun:
         return "test" if "test" in tests or not tests else tests[0]
 
     @property
+    def example(self) -> tuple[str, str]:
+        """What FLOPs are counted for, in names of metrics and in words: an image where that is known, else a token."""
+        of_images = any(measured(r, "train", "flops_per_image") is not None for r in self.costs.values())
+        return ("image", "an image") if of_images else ("token", "a token")
+
+    @property
     def splits(self) -> list[str]:
         """Splits of the plan, then any that only the records know."""
         planned = [str(s) for s in self.raw.get("splits") or ()]

@@ -125,12 +125,15 @@ def _curve_plot(identity: str, title: str, lines: list[Line], axis: str, metric:
 def costs(board: Board, cast: Cast) -> Group:
     """Test score against what it took."""
     task = board.task
+    unit, each = task.example
     wanted = (
         ("time", "training time", "Training time", duration, lambda s: average(task.effort(s.name, "train_time"))),
         ("memory", "activation memory of a training step", "Activation memory", memory,
          lambda s: task.cost(s.name, "activation_memory")),
-        ("flops", "FLOPs a token (forward + backward)", "FLOPs a token", count,
-         lambda s: task.cost(s.name, "flops_per_token")),
+        ("flops", f"FLOPs {each} (forward + backward)", f"FLOPs {each}", count,
+         lambda s: task.cost(s.name, f"flops_per_{unit}")),
+        ("rate", "images a second in training", "Images a second", count,
+         lambda s: average(task.effort(s.name, "images_per_second"))),
     )  # fmt: skip
     plots, same = [], []
     for key, words, title, tick, cost in wanted:
@@ -142,7 +145,7 @@ def costs(board: Board, cast: Cast) -> Group:
         if max(v for _, v in there) < _SAME * min(v for _, v in there):
             same.append(f"{title} is the same for all ({tick(there[0][1])}).")
             continue
-        spots = _spots(task, cast, there)
+        spots = _spots(task, cast, there, more=key == "rate")
         beaten = [short(s.name) for s in spots if not s.front]
         absent = [short(s.label) for s in board.standings if s.label not in {spot.name for spot in spots}]
         caption = ("Filled and joined: the Pareto front, which nobody beats at both (by means). Bars: 95 % t intervals. "
@@ -160,12 +163,14 @@ def costs(board: Board, cast: Cast) -> Group:
     )
 
 
-def _spots(task: TaskRun, cast: Cast, there: list[tuple[Standing, float]]) -> list[Spot]:
+def _spots(task: TaskRun, cast: Cast, there: list[tuple[Standing, float]], more: bool) -> list[Spot]:
+    """`more`: more of it is better, as of a rate, where costs are better low."""
     points = [(s, x, s.mean.value) for s, x in there if s.mean is not None]
+    sign = -1 if more else 1
     made = []
     for s, x, y in points:
         beaten = any(
-            (task.primary.beats(v, y) and u <= x) or (v == y and u < x) or (task.primary.beats(v, y) and u < x)
+            (task.primary.beats(v, y) and sign * u <= sign * x) or (v == y and sign * u < sign * x)
             for _, u, v in points
         )
         low, high = (s.mean.low, s.mean.high) if s.mean else (np.nan, np.nan)

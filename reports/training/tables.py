@@ -59,6 +59,7 @@ def leaderboard(board: Board, cast: Cast) -> Table:
     """One row a competitor, best first; one that failed keeps its row with the reason and has no rank."""
     task = board.task
     split = task.test_split
+    unit, each = task.example
     # A score of part of the examples ("BLEU: 1 to 8 source words") has its place among all scores.
     others = [m for m in task.metrics(split) if m.name != task.primary.name and ": " not in m.name]
     marks = [r for r in task.references if r.metric == task.primary.name and r.holds(split)]
@@ -66,7 +67,7 @@ def leaderboard(board: Board, cast: Cast) -> Table:
     pads = any(value > 0 for c in task.competitors for value in task.effort(c.name, "padding").values())
     columns = ["rank", "competitor", "family", f"{split} {task.primary.words}", *(f"{split} {m.words}" for m in others),
                f"tune {task.primary.words}", *(f"distance to {short(r.label, 28)}" for r in marks), "parameters",
-               "FLOPs a token", "training time", "tokens/s", "activation memory", "peak memory",
+               f"FLOPs {each}", "training time", f"{unit}s/s", "activation memory", "peak memory",
                *(["energy"] if has_energy else []), *(["padding"] if pads else []), "lr", "seeds", "note"]  # fmt: skip
     rows = []
     for place, s in enumerate(board.standings):
@@ -78,8 +79,8 @@ def leaderboard(board: Board, cast: Cast) -> Table:
             _rank(s, place), who(cast, name, _title(s.competitor)), Value(s.competitor.family),
             _primary(task, s),
             *extra, _tuning(task, name), *distances, _parameters(s.competitor),
-            _maybe(task.cost(name, "flops_per_token"), count),
-            _spent(task, name, "train_time", duration), _spent(task, name, "tokens_per_second", count),
+            _maybe(task.cost(name, f"flops_per_{unit}"), count),
+            _spent(task, name, "train_time", duration), _spent(task, name, f"{unit}s_per_second", count),
             _maybe(task.cost(name, "activation_memory"), memory), _maybe(task.cost(name, "peak_memory"), memory),
             *([_spent(task, name, "energy", lambda v: count(v, "J"))] if has_energy else []),
             *([_spent(task, name, "padding", lambda v: f"{100 * v:.1f} %")] if pads else []), _lr(task, name),
