@@ -35,13 +35,13 @@ def _tick(value: float) -> str:
 
 
 _SAME = 1.01  # costs nearer than this make no plot
-_CLOCK = (86400.0, 3600.0, 60.0, 1.0)
-_BYTES = (2.0**30, 2.0**20, 2.0**10, 1.0)
+CLOCK = (86400.0, 3600.0, 60.0, 1.0)
+BYTES = (2.0**30, 2.0**20, 2.0**10, 1.0)
 
 
 def _spent_axis(axis: str) -> Axis:
     if axis == "seconds":
-        return Axis(_AXIS_WORDS[axis], duration, units=_CLOCK)
+        return Axis(_AXIS_WORDS[axis], duration, units=CLOCK)
     return Axis(_AXIS_WORDS[axis], count)
 
 
@@ -153,7 +153,7 @@ def costs(board: Board, cast: Cast) -> Group:
                    + (f"Without a score or a cost: {names(absent)}." if absent else ""))  # fmt: skip
         across = np.array([s.x for s in spots])
         y = _score_axis(f"{task.test_split} {task.primary.words}", task.primary, np.array([s.y for s in spots]))
-        units = {"time": _CLOCK, "memory": _BYTES}.get(key, (1.0,))
+        units = {"time": CLOCK, "memory": BYTES}.get(key, (1.0,))
         x = Axis(words, tick, bool(across.max() > 2.5 * across.min()), units=units)
         plots.append(cost_chart(f"{task.id}-cost-{key}", f"Test score against {title[0].lower()}{title[1:]}"
                                 if not title.startswith("FLOP") else f"Test score against {title}", spots, x, y,

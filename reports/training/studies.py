@@ -17,6 +17,7 @@ from reports.tables import Table, Value
 from reports.training.charts import Axis, curve_chart
 from reports.training.data import Name, TaskRun, label
 from reports.training.looks import Cast
+from reports.training.plots import BYTES, CLOCK
 from reports.training.scores import Board, average
 from reports.training.tables import score_text
 from reports.words import count, duration, integer, memory, names, short
@@ -52,11 +53,11 @@ def _study(identity: str, raw: dict[str, str], boards: list[Board], cast: Cast) 
     axis = raw["axis"]
     boards = sorted(boards, key=lambda b: _value(b.task, axis, None))
     plots = [_scores(identity, axis, boards, cast)]
-    for metric, title, words, tick in (
-        ("time", "Training time", "training time (all steps)", duration),
-        ("activation_memory", "Activation memory", "activation memory of a training step", memory),
+    for metric, title, y in (
+        ("time", "Training time", Axis("training time (all steps)", duration, True, units=CLOCK)),
+        ("activation_memory", "Activation memory", Axis("activations of a training step", memory, True, units=BYTES)),
     ):
-        plots.append(_costs(f"{identity}-{metric}", axis, boards, cast, metric, title, words, tick))
+        plots.append(_costs(f"{identity}-{metric}", axis, boards, cast, metric, title, y))
     shown = [p for p in plots if p is not None]
     table = _table(identity, axis, boards)
     return StudySection(identity, raw.get("title", ""), raw.get("lead", ""), shown, table, crossings(axis, boards))
@@ -98,9 +99,7 @@ def _scores(identity: str, axis: str, boards: list[Board], cast: Cast) -> Plot |
                   caption)  # fmt: skip
 
 
-def _costs(
-    identity: str, axis: str, boards: list[Board], cast: Cast, metric: str, title: str, words: str, tick: object
-) -> Plot | None:
+def _costs(identity: str, axis: str, boards: list[Board], cast: Cast, metric: str, title: str, y: Axis) -> Plot | None:
     lines = []
     for name in _names(boards, cast):
         points = []
@@ -114,7 +113,7 @@ def _costs(
             lines.append(line)
     if not lines or axis == "training examples":  # the same steps of the same batches cost the same
         return None
-    return _chart(identity, f"{title} by {AXES[axis]}", lines, axis, Axis(words, tick, log=True), "On this machine.")  # type: ignore[arg-type]
+    return _chart(identity, f"{title} by {AXES[axis]}", lines, axis, y, "On this machine.")
 
 
 def _line(name: Name, points: list[tuple[float, float, float, float]], cast: Cast) -> Line | None:
