@@ -70,4 +70,4 @@ def line(found: list[Warn]) -> str:
     shorts: dict[str, int] = {}
     for warn in found:
         shorts[warn.short] = shorts.get(warn.short, 0) + 1
-    return ", ".join(s if n == 1 else f"{n} {s}s" for s, n in shorts.items())
+    return ", ".join(s if n == 1 else f"{n} {s}" + "s" * (not s.endswith("s")) for s, n in shorts.items())
