@@ -65,7 +65,9 @@ class ScalingSpec(_Strict):
         decode_lengths, path_lengths: lengths of those trials; empty for none.
         seeds: rounds. Each initialises anew and visits the cells in an order of its own.
         seconds: how long to repeat one timing. limit: the longest that one call may take, past which a cell is a timeout.
-        timeout: seconds after which a trial is killed. memory_share: part of all memory that a trial may take.
+        timeout: seconds after which a trial is killed. memory_share: part of all memory that a trial may take;
+            device_memory_share: the same of a GPU's.
+        silence: seconds without a sign of life (see bench.execute.watch) after which a trial is killed as hung.
         phases: what a cell measures, in this order; one that runs out of memory or time ends those after it.
         settings: settings by architecture.
     """
@@ -87,6 +89,8 @@ class ScalingSpec(_Strict):
     limit: Seconds
     timeout: Seconds
     memory_share: Annotated[float, Field(gt=0, le=1)]
+    device_memory_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    silence: Seconds = 300
     architectures: tuple[str, ...] | Literal["all"] = "all"
     settings: dict[str, dict[str, Any]] = {}
 
@@ -155,7 +159,8 @@ class TrainSpec(_Strict):
         decode_lengths: contexts at which generation is timed; empty for none. decode_batches: batches at which writing is
             timed too, at the first of these contexts.
         generate: what is sampled; None for nothing.
-        seconds, limit, timeout: as for scaling; a training that takes longer than `train_timeout` is killed.
+        seconds, limit, timeout, silence, memory_share, device_memory_share: as for scaling; a training that takes longer
+            than `train_timeout` is killed.
     """
 
     title: str
@@ -182,6 +187,8 @@ class TrainSpec(_Strict):
     timeout: Seconds = 120
     train_timeout: Seconds = 7200
     memory_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    device_memory_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    silence: Seconds = 300
 
     @model_validator(mode="after")
     def _recipes_are_whole(self) -> TrainSpec:

@@ -19,6 +19,7 @@ from markupsafe import Markup
 from reports import words
 from reports.data import RunData, load
 from reports.style import DARK, LIGHT
+from results.files import write_whole
 from results.store import Run, StoreError
 
 # Kind of suite -> module with `TEMPLATE` and `build(data) -> (context, csv files)`.
@@ -185,8 +186,6 @@ def _write(folder: Path, files: dict[str, str]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            partial = folder / f".{name}.partial"
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(folder / name)
+            write_whole(folder / name, text, sync=False)
     except OSError as error:
         raise ReportError(f"cannot write {folder}: {error.strerror}; choose another place for the site") from error

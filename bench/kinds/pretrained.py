@@ -55,9 +55,9 @@ def starts(folder: Path, mode: str) -> dict[str, Start]:
     sizes = {(c["task"], c["architecture"]): c for c in plan.get("competitors") or () if not c.get("variant")}
     kept: dict[str, list[Any]] = {}
     for r in records:
-        path = folder / str(r.extra.get("checkpoint") or "")
+        path = run.inside(str(r.extra.get("checkpoint") or ""))
         wanted = r.kind == "train" and r.regime == "final" and r.status == "ok" and (r.task, r.architecture) in sizes
-        if wanted and not r.variant and path.is_file() and (path.parent / "tokenizer.json").is_file():
+        if wanted and not r.variant and path is not None and (path.parent / "tokenizer.json").is_file():
             kept.setdefault(r.architecture, []).append((r, path))
     if not kept:
         raise SpecError(f"--pretrained {folder}: the run kept no encoders of text; {WAY}")
