@@ -34,7 +34,7 @@ def settle() -> None:
     with contextlib.suppress(ImportError, AttributeError, TypeError, OSError):
         from multiprocessing import forkserver
 
-        server: Any = forkserver._forkserver  # type: ignore[attr-defined]
+        server: Any = forkserver._forkserver
         os.close(server._forkserver_alive_fd)
         server._forkserver_alive_fd = None
     if sys.platform == "linux":
