@@ -304,7 +304,7 @@ def _summary(
     from collections import Counter
 
     # A run that went on from an earlier session holds what both measured, so it also counts the time of both.
-    earlier = run.read_json("summary.json") if tally.reused else {}
+    earlier = run.earlier() if tally.reused else {}
     spent = Counter({**sections, **tally.sections})
     spent.update(earlier.get("sections", {}))
     return {

@@ -68,6 +68,7 @@ def plan_scaling(spec: ScalingSpec, architectures: list[Sized], device: str, mem
             kind=kind, architecture=sized.name, task=spec.task, mode=spec.mode, width=sized.width, depth=sized.depth,
             parameters=sized.parameters, dtype=spec.dtype, device=device, settings=sized.config or {},
             seconds=spec.seconds, limit=spec.limit, timeout=spec.timeout, memory=memory, source=sized.hash,
+            silence=spec.silence, device_memory=spec.device_memory_share,
             **{"regime": "", "batch": 1, "seed": 0, "phases": (), "worker": own or "device", **fields},
         )  # fmt: skip
 

@@ -10,18 +10,20 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bench.registry import did_you_mean
 from bench.sampler import Sampler
 from bench.training.recipe import Recipe
+from bench.yaml_files import YAMLProblem, parse_yaml, read_yaml
+from results.schema import SAFE_ID
 
 SUITES = Path(__file__).parent / "suites"
 BASELINE = "baseline"  # the variant that an architecture's changes are compared with
 PRESETS = ("smoke", "quick", "standard", "full")
 Match = Literal["parameters", "flops", "width"]
-Positive = Annotated[int, Field(gt=0)]
+Positive = Annotated[int, Field(gt=0, le=2**40)]
+Seeds = Annotated[int, Field(gt=0, le=1000)]
 Seconds = Annotated[float, Field(gt=0)]
 
 
@@ -30,7 +32,7 @@ class SpecError(ValueError):
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Regime(_Strict):
@@ -66,7 +68,9 @@ class ScalingSpec(_Strict):
         decode_lengths, path_lengths: lengths of those trials; empty for none.
         seeds: rounds. Each initialises anew and visits the cells in an order of its own.
         seconds: how long to repeat one timing. limit: the longest that one call may take, past which a cell is a timeout.
-        timeout: seconds after which a trial is killed. memory_share: part of all memory that a trial may take.
+        timeout: seconds after which a trial is killed. memory_share: part of all memory that a trial may take;
+            device_memory_share: the same of a GPU's.
+        silence: seconds without a sign of life (see bench.execute.watch) after which a trial is killed as hung.
         phases: what a cell measures, in this order; one that runs out of memory or time ends those after it.
         settings: settings by architecture.
     """
@@ -83,11 +87,13 @@ class ScalingSpec(_Strict):
     phases: tuple[Literal["forward", "forward_1_thread", "memory", "forward_backward"], ...] = Field(min_length=1)
     decode_lengths: tuple[Positive, ...]
     path_lengths: tuple[Positive, ...]
-    seeds: Positive
+    seeds: Seeds
     seconds: Seconds
     limit: Seconds
     timeout: Seconds
     memory_share: Annotated[float, Field(gt=0, le=1)]
+    device_memory_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    silence: Seconds = 300
     architectures: tuple[str, ...] | Literal["all"] = "all"
     settings: dict[str, dict[str, Any]] = {}
 
@@ -131,7 +137,7 @@ class TaskPlan(_Strict):
     settings: dict[str, Any] = {}
     recipe: dict[str, Any] = {}
     search: Search | None = None
-    seeds: Positive | None = None
+    seeds: Seeds | None = None
     match: Match | None = None
     target: Positive | None = None
     depth: Positive | None = None
@@ -177,7 +183,8 @@ class TrainSpec(_Strict):
         decode_lengths: contexts at which generation is timed; empty for none. decode_batches: batches at which writing is
             timed too, at the first of these contexts.
         generate: what is sampled; None for nothing.
-        seconds, limit, timeout: as for scaling; a training that takes longer than `train_timeout` is killed.
+        seconds, limit, timeout, silence, memory_share, device_memory_share: as for scaling; a training that takes longer
+            than `train_timeout` is killed.
     """
 
     title: str
@@ -189,7 +196,7 @@ class TrainSpec(_Strict):
     dtype: Literal["float32", "bfloat16"]
     recipe: dict[str, Any]
     search: Search
-    seeds: Positive
+    seeds: Seeds
     architectures: tuple[str, ...] | Literal["all"] = "all"
     leave_out: tuple[str, ...] = ()
     run: tuple[str, ...] = ()
@@ -206,6 +213,8 @@ class TrainSpec(_Strict):
     timeout: Seconds = 120
     train_timeout: Seconds = 7200
     memory_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    device_memory_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    silence: Seconds = 300
 
     @model_validator(mode="after")
     def _recipes_are_whole(self) -> TrainSpec:
@@ -261,7 +270,7 @@ class TrainSpec(_Strict):
 
 
 class SuiteFile(_Strict):
-    suite: str
+    suite: Annotated[str, Field(pattern=f"^{SAFE_ID.pattern}$")]  # a part of the names of folders and pages
     kind: Literal["scaling", "train"]
     summary: str
     base: dict[str, Any]
@@ -284,10 +293,7 @@ def load_suite(name: str) -> SuiteFile:
         raise SpecError(f"suite file {name}: no such file")
     if not path.is_file():
         raise SpecError(f"no suite '{name}'; {did_you_mean(name, suite_names())}")
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    raw = _read(path)
     if not isinstance(raw, dict):
         raise SpecError(f"{path}: expected keys and values, found {type(raw).__name__}")
     suite: SuiteFile = _validate(SuiteFile, raw, str(path))
@@ -300,17 +306,21 @@ def load_suite(name: str) -> SuiteFile:
 
 def read_settings(path: Path, paths: tuple[str, ...]) -> dict[str, Any]:
     """Settings of a task from a YAML file; those in `paths` are files, found from where the YAML file lies."""
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SpecError(f"cannot read {path} ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    raw = _read(path)
     if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
         raise SpecError(f"{path}: expected settings and their values, such as 'path: reviews.csv'")
     return {
         k: str((path.parent / v).resolve()) if k in paths and isinstance(v, str) and v else v for k, v in raw.items()
     }
+
+
+def _read(path: Path) -> Any:
+    try:
+        return read_yaml(path)
+    except OSError as error:
+        raise SpecError(f"cannot read {path} ({error.strerror})") from error
+    except YAMLProblem as error:
+        raise SpecError(f"{path}: {error}") from error
 
 
 def resolve(suite: SuiteFile, preset: str, overrides: dict[str, Any], where: str = "") -> Spec:
@@ -339,9 +349,9 @@ def parse_override(text: str) -> tuple[str, Any]:
     if not equals or not key.strip():
         raise SpecError(f"--set {text}: write it as key=value, e.g. --set seeds=5")
     try:
-        return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise SpecError(f"--set {text}: the value is not YAML") from error
+        return key.strip(), parse_yaml(value)
+    except YAMLProblem as error:
+        raise SpecError(f"--set {text}: the value is {error}") from error
 
 
 def _put(tree: dict[str, Any], key: str, value: Any) -> None:

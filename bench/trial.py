@@ -21,6 +21,8 @@ class Trial:
         settings: the architecture's configuration, the solved `mlp_hidden` included.
         seconds: how long to repeat each timing. limit: longest that one call may take.
         timeout: seconds after which the child is killed. memory: bytes it may take over its start.
+        silence: seconds without a sign of life after which it is killed as hung. device_memory: share of the device's it may
+            take.
         source: hash of the source it runs. fingerprint: hash of the data it uses.
         grid: rows and columns of the tokens, where they are an image's; empty otherwise.
         variant: name of what an ablation changes, "" for nothing. decoder: in words, "" where nothing is written.
@@ -47,6 +49,8 @@ class Trial:
     limit: float = 1.0
     timeout: float = 60.0
     memory: int = 0
+    silence: float = 0.0
+    device_memory: float = 1.0
     source: str = ""
     worker: str = ""
     grid: tuple[int, ...] = ()
@@ -59,10 +63,10 @@ class Trial:
     @property
     def trial_id(self) -> str:
         """Same id, same result wanted: everything that decides what is measured, and the protocol that measures it."""
-        content = {**asdict(self), "worker": "", "protocol": PROTOCOL_VERSION}
+        content = {**asdict(self), "worker": "", "silence": 0, "protocol": PROTOCOL_VERSION}
         if self.kind == "train" and self.training is not None:  # limits and saving are no part of what it finds
             recipe = {**self.training["recipe"], "checkpoint_seconds": 0}
-            unlimited = {"timeout": 0, "memory": 0, "seconds": 0, "limit": 0}
+            unlimited = {"timeout": 0, "memory": 0, "device_memory": 0, "seconds": 0, "limit": 0}
             content |= {**unlimited, "training": {**self.training, "recipe": recipe}}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
 

@@ -7,6 +7,8 @@ notices, environment and tables.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import importlib
 import importlib.resources
 import time
@@ -19,6 +21,8 @@ from markupsafe import Markup
 from reports import words
 from reports.data import RunData, load
 from reports.style import DARK, LIGHT
+from results.files import write_whole
+from results.schema import SAFE_ID
 from results.store import Run, StoreError
 
 # Kind of suite -> module with `TEMPLATE` and `build(data) -> (context, csv files)`.
@@ -40,9 +44,18 @@ def render(run: Run, site: Path) -> Path:
     kind = str(data.plan.get("kind") or suite)
     if kind not in BUILDERS:
         raise ReportError(f"no page for suite {suite!r}; there are pages for {', '.join(sorted(BUILDERS))}")
+    if not SAFE_ID.fullmatch(suite):  # a part of files' names
+        raise ReportError(f"suite {suite!r} of {run.folder}: use letters, digits, '.', '_' and '-' only")
     builder = importlib.import_module(BUILDERS[kind])
-    context, csv = builder.build(data)
-    page = _environment().get_template(builder.TEMPLATE).render(**_shared(data, time.perf_counter() - began), **context)
+    try:
+        context, csv = builder.build(data)
+        shared = _shared(data, time.perf_counter() - began)
+        page = _environment().get_template(builder.TEMPLATE).render(**shared, **context)
+    except Exception as error:
+        what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise ReportError(
+            f"{run.folder} cannot be shown ({what}): its plan or its records are damaged or of another version"
+        ) from error
     _write(site / run.run_id, {f"{suite}.html": page, **csv})
     _write(site, {f"{suite}.html": page.replace('href="../index.html"', 'href="index.html"'), **csv})
     return site / f"{suite}.html"
@@ -51,7 +64,7 @@ def render(run: Run, site: Path) -> Path:
 def render_index(runs: list[Run], site: Path) -> Path:
     """Write `index.html`: every run, newest first. A run that cannot be read keeps a row that says so."""
     rows = sorted((_index_row(run, site) for run in runs), key=lambda r: (r["created"], r["run_id"]), reverse=True)
-    suites = {r["suite"] for r in rows if r["suite"] and (site / f"{r['suite']}.html").exists()}
+    suites = {r["suite"] for r in rows if SAFE_ID.fullmatch(r["suite"]) and (site / f"{r['suite']}.html").exists()}
     template = _environment().get_template("index.html.j2")
     page = template.render(title="Seqbench reports", rows=rows, suites=sorted(suites), **_assets(tables=False))
     _write(site, {"index.html": page})
@@ -75,18 +88,21 @@ def _index_row(run: Run, site: Path) -> dict[str, Any]:
                            "failed": 0, "link": "", "note": "", "wall": ""}  # fmt: skip
     try:
         plan, summary, environment = (run.read_json(f"{n}.json") for n in ("plan", "summary", "environment"))
+        trials = {str(k): int(v) for k, v in (summary.get("trials") or {}).items()}
+        wall = float(summary.get("wall_s") or float("nan"))
     except StoreError as error:
         return {**row, "note": str(error)}
-    trials = summary.get("trials") or {}
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        return {**row, "note": f"summary.json is damaged ({error})"}
     suite = str(plan.get("suite", ""))
     page = f"{run.run_id}/{suite}.html"
     return {
         **row, "created": str(plan.get("created", "")), "suite": suite, "preset": str(plan.get("preset", "")),
         "device": str(environment.get("device_name") or plan.get("device", "")),
-        "ok": int(trials.get("ok", 0)), "failed": sum(int(v) for k, v in trials.items() if k != "ok"),
-        "link": page if suite and (site / page).is_file() else "",
+        "ok": trials.get("ok", 0), "failed": sum(v for k, v in trials.items() if k != "ok"),
+        "link": page if SAFE_ID.fullmatch(suite) and (site / page).is_file() else "",
         "note": "" if summary.get("complete") else "incomplete",
-        "wall": words.duration(float(summary.get("wall_s") or float("nan"))),
+        "wall": words.duration(wall),
     }  # fmt: skip
 
 
@@ -165,19 +181,22 @@ def _assets(tables: bool) -> dict[str, Any]:
     """Styles and scripts for inlining: own ones, and the DataTables bundle that itables ships."""
     folder = importlib.resources.files("reports") / "templates"
     variables = "".join(f"--s{i}:light-dark({a},{b});" for i, (a, b) in enumerate(zip(LIGHT, DARK, strict=True)))
+    script = f"\n{(folder / 'page.js').read_text(encoding='utf-8')}\n"
     assets = {
         "style": Markup(f":root{{{variables}}}\n" + (folder / "style.css").read_text(encoding="utf-8")),
-        "script": Markup((folder / "page.js").read_text(encoding="utf-8")),
+        "script": Markup(script),
+        # The browser runs this script and no other: where escaping were to fail, what got in would still not run.
+        "script_hash": Markup("sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()),
         "bundle_style": "",
         "bundle_script": "",
     }
     if tables:
         bundle = importlib.resources.files("itables") / "html"
-        script = (bundle / "dt_bundle.js").read_text(encoding="utf-8")
-        if "</script" in script.lower():
+        tables_script = (bundle / "dt_bundle.js").read_text(encoding="utf-8")
+        if "</script" in tables_script.lower():
             raise ReportError("the DataTables bundle of this itables version cannot be inlined; use itables 2.9")
         assets["bundle_style"] = Markup((bundle / "dt_bundle.css").read_text(encoding="utf-8"))
-        assets["bundle_script"] = Markup(script)
+        assets["bundle_script"] = Markup(tables_script)
     return assets
 
 
@@ -185,8 +204,6 @@ def _write(folder: Path, files: dict[str, str]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            partial = folder / f".{name}.partial"
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(folder / name)
+            write_whole(folder / name, text, sync=False)
     except OSError as error:
         raise ReportError(f"cannot write {folder}: {error.strerror}; choose another place for the site") from error

@@ -10,11 +10,11 @@ that is published goes without them.
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
+
+from results.files import write_whole
 
 PREDICTIONS, EXAMPLES, ATTENTION = "predictions", "examples", "attention"
 TRANSLATIONS, ALIGNMENTS, PICTURES = "translations", "alignments", "pictures"
@@ -92,24 +92,21 @@ def load_pictures(folder: Path, trial_id: str) -> dict[str, Any]:
 
 
 def _examples_path(folder: Path, task: str, fingerprint: str) -> Path:
-    return folder / EXAMPLES / f"{re.sub(r'[^A-Za-z0-9_-]', '_', task)}-{fingerprint[:8]}.json"
+    return folder / EXAMPLES / f"{_tame(task)}-{_tame(fingerprint[:8])}.json"
+
+
+def _tame(text: str) -> str:
+    """As a part of a file's name: what a plan says must not lead out of the folder."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", text)
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(content, file, ensure_ascii=False, separators=(",", ":"))
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    write_whole(path, json.dumps(content, ensure_ascii=False, separators=(",", ":")))
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -9,12 +9,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 SCHEMA_VERSION = 1
 # Two runs are comparable when Major.Minor agree. CHANGELOG.md says what each version changed in how we measure.
 PROTOCOL_VERSION = "1.0"
+
+# What may be a part of a path: ids of runs and trials, names of suites.
+SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 Status = Literal["ok", "oom", "nan", "timeout", "unsupported", "error"]
 STATUSES: tuple[str, ...] = get_args(Status)
@@ -46,8 +50,11 @@ class Measurement:
         if (self.value is None) == (self.samples is None):
             raise RecordError(f"measurement {self.phase}/{self.metric}: give either value or samples")
         numbers = self.samples if self.samples is not None else (self.value,)
-        if not numbers or not all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers):
+        if not numbers or not all(_is_number(n) for n in numbers):
             raise RecordError(f"measurement {self.phase}/{self.metric}: {numbers!r} is not a list of finite numbers")
+        words = (self.phase, self.metric, self.unit, self.split, self.method)
+        if not all(isinstance(word, str) for word in words) or self.better not in get_args(Better):
+            raise RecordError(f"measurement {self.phase}/{self.metric}: {(*words, self.better)!r} are not all words")
 
 
 @dataclass(frozen=True)
@@ -104,8 +111,8 @@ class Record:
     def from_json(cls, line: str) -> Record:
         """Read one line. Raises RecordError for torn, foreign or newer lines."""
         try:
-            raw = json.loads(line)
-        except ValueError as error:
+            raw = json.loads(line, parse_constant=_refuse)
+        except (ValueError, RecursionError) as error:
             raise RecordError(f"not JSON: {error}") from error
         if not isinstance(raw, dict):
             raise RecordError("not a JSON object")
@@ -121,6 +128,43 @@ class Record:
             )
             raw["kernels"] = tuple(raw["kernels"])
             raw["warnings"] = tuple(raw["warnings"])
-            return cls(**raw)
+            return _checked(cls(**raw))
         except (TypeError, KeyError) as error:
             raise RecordError(f"missing or wrong key: {error}") from error
+
+
+def _checked(record: Record) -> Record:
+    """A record that somebody else wrote: every value is of the kind that readers rely on."""
+    for name, kind in _FIELD_KINDS.items():
+        value = getattr(record, name)
+        if not (_is_number(value) if kind is float else type(value) is kind):
+            raise RecordError(f"{name!r} is {value!r:.60}, expected {kind.__name__}")
+    for name in ("kernels", "warnings"):
+        if not all(isinstance(word, str) for word in getattr(record, name)):
+            raise RecordError(f"{name!r} are not all words")
+    if not SAFE_ID.fullmatch(record.trial_id):
+        raise RecordError(f"trial id {record.trial_id!r:.60} is no part of a path")
+    for name, kinds in EXTRA_KINDS.items():
+        if name in record.extra and not isinstance(record.extra[name], kinds):
+            raise RecordError(f"extra {name!r} is {record.extra[name]!r:.60}")
+    return record
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no number")
+
+
+_FIELD_KINDS: dict[str, type] = {
+    f.name: {"int": int, "float": float, "bool": bool, "dict[str, Any]": dict}.get(str(f.type), str)
+    for f in dataclasses.fields(Record)
+    if not str(f.type).startswith("tuple")
+}
+# Of what a record may hold beside, that which every reader relies on.
+EXTRA_KINDS: dict[str, type | tuple[type, ...]] = {
+    "unstable": list, "first_call_s": dict, "skipped": bool, "load": (int, float), "curves": dict, "recipe": dict,
+    "positions": dict, "samples": list, "resumed_at": list, "checkpoint": str, "weights": str,
+}  # fmt: skip

@@ -7,17 +7,18 @@ flight. A torn last line (power cut, full disk) is skipped when reading, reporte
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from results.schema import Record, RecordError
+from results.files import sweep, write_whole
+from results.schema import SAFE_ID, Record, RecordError
 
-_SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+MOST_BYTES = 1 << 26  # of one line or side file: a hundred times what the longest run writes
 
 
 class StoreError(RuntimeError):
@@ -32,8 +33,7 @@ class Run:
 
     @classmethod
     def create(cls, root: Path, run_id: str) -> Run:
-        if not _SAFE_ID.fullmatch(run_id):
-            raise StoreError(f"run id {run_id!r}: use letters, digits, '.', '_' and '-' only")
+        _check_name(run_id)
         folder = root / run_id
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -45,8 +45,10 @@ class Run:
 
     @classmethod
     def open(cls, folder: Path) -> Run:
+        folder = folder.resolve()  # "." has a name too
         if not (folder / "plan.json").is_file():
             raise StoreError(f"{folder} is not a run folder (no plan.json); see the runs with --list")
+        _check_name(folder.name)
         return cls(folder)
 
     @property
@@ -78,12 +80,20 @@ class Run:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except ImportError:
             pass  # Windows: no lock, two writers at once are the user's to avoid
-        except OSError:
+        except OSError as error:
             file.close()
-            raise StoreError(
-                f"another process is writing to {self.folder}; wait for it, or use --fresh or --out DIR"
-            ) from None
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                words = f"another process is writing to {self.folder}; wait for it, or use --fresh or --out DIR"
+            else:
+                words = f"cannot lock {path}: {error.strerror}; choose a place on a local disk with --out DIR"
+            raise StoreError(words) from None
+        sweep(self.folder)
         return file
+
+    def inside(self, path: str) -> Path | None:
+        """A file of the run that a record names; None where there is none, or where the name leads out of the folder."""
+        found = (self.folder / path).resolve() if path and "\0" not in path else None
+        return found if found is not None and found.is_relative_to(self.folder.resolve()) and found.is_file() else None
 
     def forget_state(self, trial_id: str) -> None:
         """Remove what a training kept to go on from, now that its record is written. What it kept for good stays."""
@@ -128,31 +138,40 @@ class Run:
             file.seek(0, os.SEEK_END)
 
     def read(self) -> tuple[list[Record], list[str]]:
-        """All records in order of writing, and one sentence for each line that had to be skipped."""
+        """All records in order of writing, and one sentence for each line that had to be skipped.
+
+        Raises StoreError where the file itself cannot be read.
+        """
         records: list[Record] = []
         skipped: list[str] = []
-        for number, line in self._lines():
-            try:
-                records.append(Record.from_json(line))
-            except RecordError as error:
-                skipped.append(f"{self.records_path.name} line {number}: {error}; skipped")
+        try:
+            for number, line in self._lines():
+                try:
+                    records.append(Record.from_json(_decoded(line)))
+                except RecordError as error:
+                    skipped.append(f"{self.records_path.name} line {number}: {error}; skipped")
+        except OSError as error:
+            raise StoreError(f"cannot read {self.records_path}: {error.strerror}") from error
         return records, skipped
 
-    def _lines(self) -> Iterator[tuple[int, str]]:
+    def _lines(self) -> Iterator[tuple[int, bytes]]:
+        """Lines with their numbers; of one that is too long to be a record, the beginning."""
         if not self.records_path.exists():
             return
-        with open(self.records_path, encoding="utf-8", errors="replace") as file:
-            for number, line in enumerate(file, start=1):
+        with open(self.records_path, "rb") as file:
+            number = 0
+            while line := file.readline(MOST_BYTES):
+                number += 1
+                while not line.endswith(b"\n") and (rest := file.readline(MOST_BYTES)):
+                    line = line[:MOST_BYTES] + (b"\n" if rest.endswith(b"\n") else b"")
                 if line.strip():
                     yield number, line
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write a side file whole: a reader sees the old one or the new one, never half of it."""
         path = self.folder / name
-        partial = path.with_suffix(".partial")
         try:
-            partial.write_text(json.dumps(content, indent=1, sort_keys=True, default=str) + "\n", encoding="utf-8")
-            os.replace(partial, path)
+            write_whole(path, json.dumps(content, indent=1, sort_keys=True, default=str) + "\n")
         except OSError as error:
             raise StoreError(f"cannot write {path}: {error.strerror}; choose another place with --out DIR") from error
 
@@ -161,12 +180,39 @@ class Run:
         if not path.exists():
             return {}
         try:
+            if path.stat().st_size > MOST_BYTES:
+                raise ValueError(f"{path.stat().st_size:,} bytes")
             content = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except OSError as error:
+            raise StoreError(f"cannot read {path}: {error.strerror}") from error
+        except (ValueError, RecursionError) as error:
             raise StoreError(f"{path} is damaged ({error}); remove it and run the suite again") from error
         if not isinstance(content, dict):
             raise StoreError(f"{path} is damaged (not an object); remove it and run the suite again")
         return content
+
+    def earlier(self) -> dict[str, Any]:
+        """Sessions and seconds that summary.json counts so far; nothing where it is damaged: no trial depends on it."""
+        try:
+            kept = self.read_json("summary.json")
+        except StoreError:
+            return {}
+        sections = kept.get("sections")
+        found = {k: v for k in ("sessions", "wall_s", "measured_s") if isinstance(v := kept.get(k), int | float)}
+        times = sections.items() if isinstance(sections, dict) else ()
+        return {**found, "sections": {str(k): v for k, v in times if isinstance(v, int | float)}}
+
+
+def _decoded(line: bytes) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RecordError(f"not UTF-8 (byte {error.start})") from error
+
+
+def _check_name(run_id: str) -> None:
+    if not SAFE_ID.fullmatch(run_id):
+        raise StoreError(f"run id {run_id!r}: use letters, digits, '.', '_' and '-' only")
 
 
 def latest(records: list[Record]) -> list[Record]:
@@ -178,5 +224,5 @@ def list_runs(root: Path) -> list[Run]:
     """Run folders under `root`, newest first by creation time in their plan, then by name."""
     if not root.is_dir():
         return []
-    runs = [Run(folder) for folder in root.iterdir() if (folder / "plan.json").is_file()]
+    runs = [Run(f) for f in root.iterdir() if SAFE_ID.fullmatch(f.name) and (f / "plan.json").is_file()]
     return sorted(runs, key=lambda run: (run.created, run.run_id), reverse=True)

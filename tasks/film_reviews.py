@@ -6,12 +6,12 @@ last fold is the test split, the one before it the tuning split.
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from typing import Any
 
 from bench.contract import Mode, Places
 from bench.registry import register_task
+from tasks.archives import unzip
 from tasks.metrics import ACCURACY
 from tasks.sentences import Labelled, SentenceConfig, SentenceTask
 from tasks.sources import NO_DOWNLOAD_SENTENCES, Hub, missing
@@ -20,6 +20,7 @@ from tasks.tables import Example
 LABELS = ("neg", "pos")
 FILE = "nltk/movie_reviews.zip"
 FOLD = 100
+MOST_BYTES = 1 << 26  # unpacked; the published reviews are 8 MB
 _URL = "https://raw.githubusercontent.com/nltk/nltk_data/5db857e6f7df11eabb5e5665836db9ec8df07e28/packages/corpora/movie_reviews.zip"
 HUB = Hub(
     {
@@ -62,10 +63,9 @@ def _from_file(places: Places) -> list[list[str]]:
     assert places.local is not None
     path = places.local / FILE
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = sorted(n for n in archive.namelist() if n.endswith(".txt"))
-            return [[archive.read(n).decode("utf-8") for n in names if f"/{label}/" in n] for label in LABELS]
-    except (OSError, zipfile.BadZipFile) as error:
+        found = sorted(unzip(path, lambda name: name.endswith(".txt"), MOST_BYTES).items())
+        return [[content.decode("utf-8") for name, content in found if f"/{label}/" in name] for label in LABELS]
+    except (OSError, UnicodeDecodeError) as error:
         why = f"cannot read {path} ({getattr(error, 'strerror', None) or error})"
         way = f"put NLTK's movie_reviews.zip there, or name no folder so that it is downloaded ({HUB.label})"
         raise missing("film_reviews", "the film reviews", why, way, NO_DOWNLOAD_SENTENCES) from error

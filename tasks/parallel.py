@@ -6,7 +6,6 @@ What is wrong with a file is a ValueError of one line that names file and line. 
 from __future__ import annotations
 
 import gettext
-import gzip
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.contract import DataMissing, Places, Reference
+from tasks.archives import gunzip
 from tasks.sources import Hub, missing
 
 Pair = tuple[str, str]
@@ -101,8 +101,8 @@ def _multi30k_files(language: str, places: Places) -> dict[str, list[str]]:
     for part, (name, _) in MULTI30K_PARTS.items():
         path = folder / f"{name}.{language}.gz"
         try:
-            found[part] = _lines(gzip.decompress(path.read_bytes()), path)
-        except (OSError, EOFError) as error:
+            found[part] = _lines(gunzip(path), path)
+        except OSError as error:
             why = f"cannot read {path} ({getattr(error, 'strerror', None) or error})"
             way = f"put the published file there, or name no folder so that it is downloaded ({_RAW})"
             raise missing("multi30k", "Multi30k", why, way, NO_DOWNLOAD_PAIRS) from error
@@ -218,9 +218,8 @@ def with_text(pairs: Iterable[Pair], skipped: Skipped) -> list[Pair]:
 
 def _bytes(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
-        return gzip.decompress(content) if path.suffix == ".gz" else content
-    except (OSError, EOFError) as error:
+        return gunzip(path) if path.suffix == ".gz" else path.read_bytes()
+    except OSError as error:
         raise ValueError(f"cannot read {path} ({getattr(error, 'strerror', None) or error})") from error
 
 

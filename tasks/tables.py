@@ -96,12 +96,14 @@ def _rows(path: Path, form: Form, columns: Columns, asked: Sequence[str]) -> Ite
     if form == "jsonl":
         yield from _json_rows(path, text, asked)
         return
-    lines = _cells(text, form)
+    lines = _cells(path, text, form)
     if columns.header:
         header = list(columns.header)
     else:
         _, header = next(lines, (0, []))
     for name in asked:
+        if header.count(name) > 1:
+            raise ValueError(f"{path}: {header.count(name)} columns are named '{name}'; rename all but one")
         if name not in header:
             raise ValueError(f"{path}: no column '{name}'; it has {', '.join(header) or 'nothing'}")
     places = {name: header.index(name) for name in asked}
@@ -113,12 +115,15 @@ def _rows(path: Path, form: Form, columns: Columns, asked: Sequence[str]) -> Ite
         yield line, {name: cells[place] for name, place in places.items()}
 
 
-def _cells(text: str, form: Form) -> Iterator[tuple[int, list[str]]]:
+def _cells(path: Path, text: str, form: Form) -> Iterator[tuple[int, list[str]]]:
     if form == "csv":
         reader = csv.reader(StringIO(text, newline=""))
-        for cells in reader:
-            if cells:
-                yield reader.line_num, cells
+        try:
+            for cells in reader:
+                if cells:
+                    yield reader.line_num, cells
+        except csv.Error as error:  # most often a quotation mark that is never closed
+            raise ValueError(f"{path}, row {reader.line_num}: no CSV ({error})") from None
         return
     for line, content in enumerate(text.split("\n"), start=1):  # no other sign ends a line: texts hold U+2028 and such
         if content.rstrip("\r"):
@@ -131,7 +136,7 @@ def _json_rows(path: Path, text: str, asked: Sequence[str]) -> Iterator[tuple[in
             continue
         try:
             row = json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}, row {line}: no JSON ({error})") from None
         if not isinstance(row, dict):
             raise ValueError(f"{path}, row {line}: no JSON object, but {type(row).__name__}")
@@ -140,7 +145,18 @@ def _json_rows(path: Path, text: str, asked: Sequence[str]) -> Iterator[tuple[in
                 raise ValueError(
                     f"{path}, row {line}: no text or number at '{name}'; it has {', '.join(row) or 'nothing'}"
                 )
-        yield line, {name: str(row[name]) for name in asked}
+        found = {name: str(row[name]) for name in asked}
+        if broken := next((name for name, text in found.items() if not _is_text(text)), None):
+            raise ValueError(f"{path}, row {line}: '{broken}' holds half of a character (a lone surrogate)")
+        yield line, found
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _decoded(path: Path) -> str:

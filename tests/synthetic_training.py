@@ -197,9 +197,10 @@ class _Maker:
     def _record(self, task: Planted, p: Runner, kind: str, stage: str, seed: int = 0, length: int = 0,
                 measurements: Iterable[Measurement] = (), status: Any = "ok", reason: str = "", phase: str = "",
                 extra: dict[str, Any] | None = None) -> Record:  # fmt: skip
+        names = (task.name, p.architecture, p.variant)
         return Record(
             run_id=self.run_id, environment_id="e1", suite=self.suite, kind=kind, architecture=p.architecture,
-            trial_id="-".join(map(str, (kind, task.name, sum(map(ord, p.architecture)), p.variant, stage, seed, length))),
+            trial_id="-".join(map(str, (kind, *(sum(map(ord, n)) for n in names), stage, seed, length))),
             variant=p.variant, task=task.name, decoder="", mode="causal", regime=stage, width=128, depth=4,
             parameters=800_000, batch=BATCH, length=length or task.length, dtype="float32", device="cpu", seed=seed,
             status=status, reason=reason, failed_phase=phase, kernels=("flash",), warnings=(),

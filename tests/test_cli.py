@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.command import run_all, run_all_anew
 from tests.conftest import ROOT
-from tests.test_faults import run_all
 
 
 @pytest.mark.parametrize(
@@ -87,14 +87,14 @@ def test_the_parent_never_imports_torch() -> None:
 
 
 def test_list() -> None:
-    done = run_all("--list")
+    done = run_all_anew("--list")
     assert done.returncode == 0
     for name in ("attention_naive", "shifted_window", "random_vectors", "scaling"):
         assert name in done.stdout
 
 
 def test_dry_run(tmp_path: Path) -> None:
-    done = run_all("--suite", "scaling", "--preset", "smoke", "--dry-run", "--out", str(tmp_path))
+    done = run_all_anew("--suite", "scaling", "--preset", "smoke", "--dry-run", "--out", str(tmp_path))
     assert done.returncode == 0
     assert "cell trials" in done.stdout
     assert not list(tmp_path.iterdir())

@@ -13,6 +13,7 @@ import pytest
 
 from results.schema import Record
 from results.store import Run, latest
+from tests.command import run_all, run_all_anew
 from tests.conftest import EXAMPLES, FAULTY, ROOT
 
 SMALL = [
@@ -33,18 +34,6 @@ SMALL = [
 ]
 
 
-def run_all(*arguments: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "CI": "1"}
-    return subprocess.run(
-        [sys.executable, "run_all.py", *arguments],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
-
-
 def only_run(out: Path) -> Run:
     (folder,) = (out / "runs").iterdir()
     return Run.open(folder)
@@ -60,7 +49,7 @@ def records(out: Path) -> list[Record]:
 def faulty(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], list[Record], Path]:
     out = tmp_path_factory.mktemp("faulty")
     names = "raises,raises_when_built,leaks,wrong_shape,allocates,exits,not_finite,hangs,honest,conv1d"
-    done = run_all(*SMALL, "--plugin", str(FAULTY), "--architectures", names, "--out", str(out))
+    done = run_all_anew(*SMALL, "--plugin", str(FAULTY), "--architectures", names, "--out", str(out))
     return done, records(out), out
 
 

@@ -10,9 +10,10 @@ import pytest
 
 from results.predictions import load_predictions
 from tasks.glue import BY_NAME
+from tests.command import run_all
 from tests.conftest import EXAMPLES
 from tests.tasks.test_glue import official
-from tests.test_faults import only_run, records, run_all
+from tests.test_faults import only_run, records
 
 SMALL = (
     *("--suite", "glue", "--preset", "smoke", "--device", "cpu", "--set", "target=20000", "--set", "memory_share=0.2"),

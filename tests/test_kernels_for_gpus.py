@@ -11,6 +11,7 @@ from architectures.flex import band_block_mask, flex_band
 from architectures.recurrent import flip_real
 from bench.models import build_encoder
 from bench.registry import ARCHITECTURES
+from tests.command import run_all_anew
 
 FLASH, CUDNN, EFFICIENT = SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION
 
@@ -152,7 +153,7 @@ def test_cuda_times_and_memory() -> None:
 
 @gpu
 def test_the_scaling_suite_runs_on_cuda(tmp_path: object) -> None:
-    from tests.test_faults import run_all
-
-    done = run_all("--suite", "scaling", "--preset", "smoke", "--device", "cuda", "--out", str(tmp_path), timeout=550)
+    done = run_all_anew(
+        "--suite", "scaling", "--preset", "smoke", "--device", "cuda", "--out", str(tmp_path), timeout=550
+    )
     assert done.returncode == 0, done.stderr

@@ -15,7 +15,8 @@ from bench.registry import ARCHITECTURES
 from bench.training import checkpoint
 from bench.training.trials import start_from
 from results.store import Run
-from tests.test_faults import records, run_all
+from tests.command import run_all
+from tests.test_faults import records
 
 SMALL = ("--preset", "smoke", "--device", "cpu", "--set", "memory_share=0.2", "--set", "recipe.evaluate_every=3")
 

@@ -22,7 +22,15 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 def record(**changes: object) -> Record:
     values: dict[str, object] = {f.name: "x" for f in dataclasses.fields(Record) if f.default is dataclasses.MISSING}
     values |= dict.fromkeys(("width", "depth", "parameters", "batch", "length", "seed"), 1)
-    values |= {"status": "ok", "kernels": ("k",), "warnings": (), "wall_s": 1.0, "measured_s": 0.5, "git_dirty": False}
+    values |= {
+        "status": "ok",
+        "kernels": ("k",),
+        "warnings": (),
+        "wall_s": 1.0,
+        "measured_s": 0.5,
+        "git_dirty": False,
+        "extra": {},
+    }
     return Record(**{**values, **changes})  # type: ignore[arg-type]
 
 

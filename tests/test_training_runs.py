@@ -14,8 +14,9 @@ import pytest
 
 from results.schema import Record
 from results.store import Run, latest
+from tests.command import run_all
 from tests.conftest import ROOT
-from tests.test_faults import only_run, records, run_all
+from tests.test_faults import only_run, records
 
 FAULTY = ROOT / "tests" / "plugins" / "faulty_training.py"
 TINY = [

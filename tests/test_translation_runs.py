@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from results.predictions import load_alignments, load_examples, load_translations
+from tests.command import run_all
 from tests.conftest import EXAMPLES
-from tests.test_faults import only_run, records, run_all
+from tests.test_faults import only_run, records
 
 SMALL = (
     *("--suite", "translation", "--preset", "smoke", "--device", "cpu", "--set", "target=50000"),

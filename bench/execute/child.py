@@ -1,8 +1,9 @@
 """The child's side: load the plug-ins, answer calls until the parent goes away.
 
 Messages to the parent are tuples: ("phase", name), ("measurement", Measurement), ("note", key, value), ("extra", key,
-value), ("progress", done, of, words) while a call is under way (and once ("measured", seconds)), then ("done", result) or
-("failed", status, reason, traceback).
+value), ("progress", done, of, words) and ("beat",) while a call is under way (and once ("measured", seconds)), ("left",
+threads) where some outlive it, then ("done", result) or ("failed", status, reason, traceback). The number of the call stands
+before each.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from bench.execute import lifeline
 from bench.execute.failures import NotFinite, Send, Unsupported
 
 
@@ -41,13 +44,42 @@ NOWHERE = Workplace()
 _workplace = NOWHERE
 
 
-def main(pipe: Connection, packages: tuple[str, ...], plugins: tuple[str, ...], log: str, workplace: Workplace) -> None:
+class _Speaker:
+    """The way to the parent. Two threads speak (work and heartbeat), so a message is sent whole before the next."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self.pipe = pipe
+        self.owner = os.getpid()
+        self.lock = threading.Lock()
+        self.call = 0
+
+    def send(self, *message: Any) -> None:
+        if os.getpid() != self.owner:
+            os._exit(1)  # a copy that a plug-in forked has come back from its call: one answer is enough
+        with self.lock:
+            self.pipe.send((self.call, *message))
+
+    def beat(self) -> None:
+        self.send("beat")
+
+
+def main(
+    pipe: Connection,
+    far_end: Connection,
+    packages: tuple[str, ...],
+    plugins: tuple[str, ...],
+    log: str,
+    workplace: Workplace,
+) -> None:
     """Runs in the child until the pipe closes. A plug-in that cannot be loaded fails every call with its reason."""
     global _workplace
     _workplace = workplace
+    lifeline.settle()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     gc.freeze()  # what was imported before the fork is never garbage: collections then take no time, and copy no pages
     _redirect_output(log)
+    speaker = _Speaker(pipe)
+    lifeline.hold(far_end, speaker.beat)
     problem: BaseException | None = None
     try:
         for package in packages:
@@ -61,17 +93,22 @@ def main(pipe: Connection, packages: tuple[str, ...], plugins: tuple[str, ...], 
         problem, notes = error, []
     while True:
         try:
-            name, payload = pipe.recv()
+            speaker.call, name, payload = pipe.recv()
         except (EOFError, OSError):
-            return
+            lifeline.end_family()
+        before = lifeline.own_threads()
+        last: tuple[Any, ...]
         try:
             if problem is not None:
                 raise problem
             for note in notes:
-                pipe.send(("note", "plug-in", note))
-            pipe.send(("done", CALLS[name](payload, lambda *message: pipe.send(message))))
+                speaker.send("note", "plug-in", note)
+            last = ("done", CALLS[name](payload, speaker.send))
         except BaseException as error:
-            pipe.send(("failed", *describe_failure(error)))
+            last = ("failed", *describe_failure(error))
+        if left := lifeline.own_threads() - before:
+            speaker.send("left", len(left))
+        speaker.send(*last)
 
 
 def describe_failure(error: BaseException) -> tuple[str, str, str]:
@@ -200,7 +237,9 @@ def _size(payload: dict[str, Any], send: Send) -> dict[str, Any]:
 def _trial(trial: Any, send: Send) -> dict[str, Any]:
     from bench.measure.environment import throttling
 
-    if trial.memory and trial.device == "cpu":
+    if trial.device != "cpu":
+        _limit_device_memory(trial.device, trial.device_memory)
+    elif trial.memory:
         _limit_memory(trial.memory)
     if trial.training is None:
         from bench.execute.measurements import run_trial
@@ -258,11 +297,21 @@ def _limit_memory(extra: int) -> None:
         pass  # not Linux: the parent's watch is what is left
 
 
+def _limit_device_memory(device: str, share: float) -> None:
+    """Let torch's allocator take this share of the device's memory at most; past it, it raises as for a full device."""
+    import torch
+
+    torch.cuda.set_per_process_memory_fraction(share, torch.device(device))
+
+
 def _redirect_output(log: str) -> None:
     """What plug-ins and libraries print goes to a file, not into the progress display."""
     sys.stdout.flush()
     sys.stderr.flush()
-    target = os.open(log or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        target = os.open(log or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    except OSError:  # a full disk: what they print is no part of a result
+        target = os.open(os.devnull, os.O_WRONLY)
     os.dup2(target, 1)
     os.dup2(target, 2)
     os.close(target)

@@ -103,6 +103,7 @@ class Runner:
                     before = time.perf_counter()
                     previous = done.get(trial.trial_id)
                     if previous is not None and previous.status == "ok":
+                        self._forget(previous)  # killed between the record and this
                         self.tally.reused += 1
                         self.tally.statuses["ok"] += 1
                         self.on_end(trial, previous)
@@ -110,8 +111,7 @@ class Runner:
                     record = self._one(trial, stage.problem(trial))
                     if not _same_skip(previous, record):
                         self.run.append(record)
-                    if record.status == "ok" and trial.kind == "train":
-                        self.run.forget_state(record.trial_id)
+                    self._forget(record)
                     self.tally.statuses[record.status] += 1
                     self.tally.measured_s += record.measured_s
                     self.on_end(trial, record)
@@ -119,6 +119,10 @@ class Runner:
         finally:
             self._close()
         return self.tally
+
+    def _forget(self, record: Record) -> None:
+        if record.status == "ok" and record.kind == "train":
+            self.run.forget_state(record.trial_id)
 
     def _one(self, trial: Trial, problem: tuple[str, str] | None) -> Record:
         problem = problem or self._broken.get(_competitor(trial))
@@ -143,7 +147,14 @@ class Runner:
         worker = self._workers.get(trial.worker)
         if worker is None or not worker.alive():
             worker = self._workers[trial.worker] = self.pool.start()
-        answer = worker.call("trial", trial, timeout=trial.timeout, memory=trial.memory, on_progress=self.on_progress)
+        answer = worker.call(
+            "trial",
+            trial,
+            timeout=trial.timeout,
+            memory=trial.memory,
+            silence=trial.silence,
+            on_progress=self.on_progress,
+        )
         if answer.trace:
             self.tally.traces.append(f"{trial.kind} {trial.architecture} T={trial.length}\n{answer.trace}")
         return answer

@@ -15,6 +15,8 @@ import psutil
 
 from bench.execute import child
 from bench.execute.child import NOWHERE, Workplace
+from bench.execute.family import Family
+from bench.execute.watch import Limits, Watch
 
 # How often a child is looked at where it says nothing: a short call is watched closely, a long one is left in peace, since
 # every look takes a core from it for a moment.
@@ -43,6 +45,8 @@ class Answer:
     measured_s: float = 0.0
     others: float = 0.0
     """Cores that were kept busy by anything but this trial, on average."""
+    threads_left: int = 0
+    """Threads that the call started and that outlive it."""
     result: Any = None
 
 
@@ -73,10 +77,14 @@ class Worker:
     def __init__(self, pool: Pool) -> None:
         context = pool.context()
         self.pipe, theirs = context.Pipe()
-        args = (theirs, pool.packages, pool.plugins, pool.log, pool.data)
+        far_end, self.lifeline = context.Pipe(duplex=False)
+        args = (theirs, far_end, pool.packages, pool.plugins, pool.log, pool.data)
         self.process = context.Process(target=child.main, args=args, daemon=True)  # type: ignore[attr-defined]
         self.process.start()
         theirs.close()
+        far_end.close()
+        self.family = Family(self.process.pid)
+        self.calls = 0
 
     def call(
         self,
@@ -85,78 +93,73 @@ class Worker:
         *,
         timeout: float,
         memory: int = 0,
+        silence: float = 0.0,
         on_progress: Callable[[int, int, str], None] = lambda done, of, words: None,
     ) -> Answer:
         """Send a call and wait for its end.
 
         Args:
             timeout: seconds, after which the child is killed.
-            memory: bytes that the child's resident set may grow by, 0 for no limit.
+            memory: bytes that the resident set of the child and all it starts may grow by, 0 for no limit.
+            silence: seconds without a sign of life, after which the child is killed as hung; 0 to wait for the timeout.
             on_progress: told (steps done, steps in all or 0, words) by calls that take long.
         """
         answer = Answer("error", "no answer")
-        watch = _CPUWatch(self.process.pid)
+        load = _CPUWatch(self.process.pid)
+        limits = Limits(timeout, memory, silence)
+        self.calls += 1
         try:
-            self.pipe.send((name, payload))
+            self.lifeline.send(limits.beat)
+            self.pipe.send((self.calls, name, payload))
         except (OSError, ValueError):
             return self._died(answer)
-        began = time.monotonic()
-        deadline = began + timeout
-        base = self._resident()
+        began = looked = time.monotonic()
+        watch = Watch(self.family, limits)
         while True:
             pause = POLL_SECONDS if time.monotonic() - began < LATER else POLL_SECONDS_LATER
             try:
                 if self.pipe.poll(min(pause, timeout)):
-                    kind, *content = self.pipe.recv()
-                    if kind == "done":
-                        answer.status, answer.reason, answer.result = "ok", "", content[0]
-                        answer.others = watch.others()
-                        return answer
-                    if kind == "failed":
-                        answer.status, answer.reason, answer.trace = content
-                        answer.others = watch.others()
-                        if answer.status not in HARMLESS:
-                            self.close()
-                        return answer
-                    if kind == "phase":
-                        answer.phase = content[0]
-                    elif kind == "progress":
-                        on_progress(*content)
-                    elif kind == "extra":
-                        answer.extra[content[0]] = content[1]
-                    elif kind == "measurement":
-                        answer.measurements.append(content[0])
-                    elif kind == "measured":
-                        answer.measured_s = content[0]
-                    elif kind == "note":
-                        answer.notes.append(str(content[1]))
-                    continue
+                    number, kind, *content = self.pipe.recv()
+                    if number == self.calls:  # not what something left of an earlier call says
+                        watch.heard(kind)
+                        if _take(answer, kind, content, on_progress):
+                            answer.others = load.others()
+                            self._after(answer)
+                            return answer
             except (EOFError, OSError):
                 return self._died(answer)
-            if time.monotonic() > deadline:
-                answer.measured_s = timeout
-                return self._ended(answer, "timeout", f"no end within {timeout:.0f} s, stopped")
-            grown = self._resident() - base
-            if memory and grown > memory:
-                return self._ended(
-                    answer, "oom", f"took {grown / 2**30:.1f} GiB, the limit is {memory / 2**30:.1f} GiB"
-                )
+            except Exception as error:  # bytes that are no message: something else writes to the pipe
+                return self._ended(answer, "error", f"its process wrote what is no message ({type(error).__name__})")
+            if time.monotonic() - looked > pause:
+                looked = time.monotonic()
+                if (problem := watch.problem()) is not None:
+                    if problem[0] == "timeout":
+                        answer.measured_s = looked - began
+                    return self._ended(answer, *problem)
 
     def alive(self) -> bool:
         return self.process.is_alive()
 
     def close(self) -> None:
         """End the child and whatever it started."""
-        try:
-            family = [*psutil.Process(self.process.pid).children(recursive=True)]
-        except psutil.Error:
-            family = []
-        self.pipe.close()
-        self.process.kill()
-        for descendant in family:
-            with contextlib.suppress(psutil.Error):
-                descendant.kill()
+        self.family.kill()
+        self.process.kill()  # where it had not yet come to lead a group
+        for end in (self.pipe, self.lifeline):
+            end.close()
         self.process.join(10)
+
+    def _after(self, answer: Answer) -> None:
+        """A child that failed, or in which something still runs, must not measure the next trial."""
+        failed = answer.status != "ok" and answer.status not in HARMLESS
+        left = [f"{answer.threads_left} threads"] if answer.threads_left else []
+        left += [f"{len(others)} processes"] if not failed and (others := self.family.others()) else []
+        if left:
+            answer.notes.append(f"left {' and '.join(left)} running, which were ended")
+        if failed or left:
+            self.close()
+        elif self.alive():
+            with contextlib.suppress(OSError, ValueError):
+                self.lifeline.send(0.0)  # between calls nobody listens
 
     def _ended(self, answer: Answer, status: str, reason: str) -> Answer:
         self.close()
@@ -174,11 +177,30 @@ class Worker:
             return self._ended(answer, "error", f"the process died of {name}")
         return self._ended(answer, "error", f"the process ended itself with exit code {code}")
 
-    def _resident(self) -> int:
-        try:
-            return int(psutil.Process(self.process.pid).memory_info().rss)
-        except psutil.Error:
-            return 0
+
+def _take(answer: Answer, kind: str, content: list[Any], on_progress: Callable[[int, int, str], None]) -> bool:
+    """Put one message into the answer. Returns whether it was the last."""
+    if kind == "done":
+        answer.status, answer.reason, answer.result = "ok", "", content[0]
+        return True
+    if kind == "failed":
+        answer.status, answer.reason, answer.trace = content
+        return True
+    if kind == "phase":
+        answer.phase = content[0]
+    elif kind == "progress":
+        on_progress(*content)
+    elif kind == "extra":
+        answer.extra[content[0]] = content[1]
+    elif kind == "measurement":
+        answer.measurements.append(content[0])
+    elif kind == "measured":
+        answer.measured_s = content[0]
+    elif kind == "note":
+        answer.notes.append(str(content[1]))
+    elif kind == "left":
+        answer.threads_left = content[0]
+    return False
 
 
 class _CPUWatch:

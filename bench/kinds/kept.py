@@ -20,9 +20,9 @@ def kept_writers(run: Run, text: str) -> list[dict[str, Any]]:
         models = []
         for r in latest(run.read()[0]):
             one = sizes.get((r.task, r.architecture, r.variant))
-            path = run.folder / str(r.extra.get("checkpoint") or "")
+            path = run.inside(str(r.extra.get("checkpoint") or ""))
             wanted = r.kind == "train" and r.regime == "final" and r.status == "ok" and r.task == task["name"]
-            if wanted and r.decoder and r.seed == 0 and one is not None and path.is_file():
+            if wanted and r.decoder and r.seed == 0 and one is not None and path is not None:
                 models.append({
                     "competitor": f"{r.architecture} {r.variant}".strip(), "architecture": r.architecture,
                     "settings": one["settings"], "width": one["width"], "depth": one["depth"],

@@ -55,10 +55,10 @@ def starts(folder: Path, mode: str) -> dict[str, Start]:
     sizes = {(c["task"], c["architecture"]): c for c in plan.get("competitors") or () if not c.get("variant")}
     kept: dict[str, list[Any]] = {}
     for r in records:
-        path = folder / str(r.extra.get("checkpoint") or "")
+        path = run.inside(str(r.extra.get("checkpoint") or ""))
         wanted = r.kind == "train" and r.regime == "final" and r.status == "ok" and (r.task, r.architecture) in sizes
-        usable = (path.parent / "tokenizer.json").is_file() or r.extra.get("image")
-        if wanted and not r.variant and path.is_file() and usable:
+        usable = path is not None and ((path.parent / "tokenizer.json").is_file() or r.extra.get("image"))
+        if wanted and not r.variant and path is not None and path.is_file() and usable:
             kept.setdefault(r.architecture, []).append((r, path))
     if not kept:
         raise SpecError(f"--pretrained {folder}: the run kept no encoders of text or images; {WAY}")

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from results.files import write_whole
+
 
 def save(path: Path, content: dict[str, Any]) -> str:
     """Write a file so that a reader finds the old one or the new one. Returns why it could not be written, or ""."""
-    partial = path.with_suffix(".partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        write_whole(path, lambda file: torch.save(content, file))
     except (OSError, RuntimeError) as error:  # torch says RuntimeError for a full disk
-        with contextlib.suppress(OSError):
-            partial.unlink()
         return " ".join(str(error).split())[:200]
     return ""
 
 
 def load(path: Path, device: str = "cpu") -> dict[str, Any] | None:
-    """The content of a file; None where there is none, or where it is damaged: the trial then begins anew."""
+    """The content of a file; None where there is none, or where it is damaged."""
     if not path.is_file():
         return None
     try:

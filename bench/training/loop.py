@@ -276,16 +276,25 @@ class Training:
         self.saved_at = time.monotonic()
 
     def _resume(self) -> None:
-        if self.path is None or (content := checkpoint.load(self.path, self.device)) is None:
+        """Go on from the state on disk. One that cannot be used is told of, and the training begins anew."""
+        if self.path is None or not self.path.is_file():
             return
+        fresh = copy_of(self.model)
         try:
+            content = checkpoint.load(self.path, self.device)
+            if content is None:
+                raise ValueError("damaged")
             state = State(**content["state"])
+            best, recent, stopped = content["best_weights"], content["recent"], content["stopped_by"]
             self.model.load_state_dict(content["weights"])
             self.optimizer.load_state_dict(content["optimizer"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise RuntimeError(f"{self.path} does not fit this trial ({error}); remove it") from error
-        self.state, self.best_weights, self.stopped_by = state, content["best_weights"], content["stopped_by"]
-        self.recent = content["recent"]
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            self.model.load_state_dict(fresh)
+            self.optimizer = make_optimizer(self.model, self.recipe)
+            why = " ".join(str(error).split())[:200]
+            self.on_note(f"the checkpoint could not be used ({type(error).__name__}: {why}); training began anew")
+            return
+        self.state, self.best_weights, self.recent, self.stopped_by = state, best, recent, stopped
         self.state.resumed_at.append(self.state.step)
 
 

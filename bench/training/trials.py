@@ -54,6 +54,7 @@ from bench.training.recipe import Recipe
 from bench.training.writing import judged, keep, written
 from bench.translator import EncoderDecoder, PrefixModel, Writer, stacks
 from bench.trial import Trial
+from results.files import write_whole
 from results.predictions import has_examples, save_attention, save_examples, save_predictions
 
 MOST_POINTS = 400  # of a learning curve in a record
@@ -193,19 +194,28 @@ def train(trial: Trial, session: Session, places: Places, run_folder: Path | Non
             _samples(trial, session, model, work, asked["generate"])
         except Exception as error:  # a training is worth more than what its model would have said
             session.send("note", "samples", f"no samples: {type(error).__name__}: {error}")
-    kept = ""
     wanted = recipe.save_weights is True or (recipe.save_weights == "first" and trial.seed == 0)
+    kept = ""
     if wanted and folder is not None and run_folder is not None:
-        path = folder / "weights.pt"
-        if problem := checkpoint.save(path, {"weights": model.state_dict()}):
-            session.send("note", "checkpoint", f"weights were not kept: {problem}")
-        else:
-            kept = str(path.relative_to(run_folder))
-            if isinstance(work, PicturedTask):
-                session.extra("image", list(work.shape.image or ()))
-            if isinstance(work, Tokenized):
-                (folder / "tokenizer.json").write_text(json.dumps(work.tokenizer_state), encoding="utf-8")
+        kept = _keep_weights(session, model, work, folder / "weights.pt", run_folder)
     session.extra("checkpoint", kept)
+
+
+def _keep_weights(session: Session, model: Any, work: Task, path: Path, run_folder: Path) -> str:
+    """Weights, and what says where they fit: a tokeniser, or the size of images. Returns the path in the run folder, ""
+    where they were not kept."""
+    problem = ""
+    if isinstance(work, PicturedTask):
+        session.extra("image", list(work.shape.image or ()))
+    try:
+        if isinstance(work, Tokenized):
+            write_whole(path.with_name("tokenizer.json"), json.dumps(work.tokenizer_state))
+    except OSError as error:
+        problem = str(error.strerror)
+    problem = problem or checkpoint.save(path, {"weights": model.state_dict()})
+    if problem:  # a training is worth more than its weights
+        session.send("note", "checkpoint", f"weights were not kept: {problem}")
+    return "" if problem else str(path.relative_to(run_folder))
 
 
 def _send_scores(session: Session, phase: str, split: str, scores: Iterable[Score]) -> None:
