@@ -72,7 +72,13 @@ def main(
     translate: Annotated[str, typer.Option(metavar="TEXT", help="through the models that --run has kept")] = "",
     run: Annotated[str, typer.Option(metavar="RUN", help="the run that --translate takes models from")] = "",
     list_: Annotated[bool, typer.Option("--list", help="show architectures, tasks, suites and runs")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="show what would be run, and stop")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="show what would be run and what it takes, and stop")
+    ] = False,
+    budget: Annotated[
+        str,
+        typer.Option(metavar="TIME", help="2h, 30m: run the part of the plan that fits, equal for all architectures"),
+    ] = "",
     fresh: Annotated[bool, typer.Option("--fresh", help="start a new run even where an old one could go on")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="show stack traces")] = False,
 ) -> None:
@@ -104,6 +110,7 @@ def main(
                 tuple(set_),
                 tuple(plugin),
                 pretrained,
+                budget,
             )
             raise typer.Exit(_run(choice, places, dry_run=dry_run, fresh=fresh, debug=debug))
         else:
@@ -133,6 +140,7 @@ class _Choice:
     overrides: tuple[str, ...]
     plugins: tuple[str, ...]
     pretrained: str = ""
+    budget: str = ""
 
 
 def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: bool) -> int:
@@ -140,9 +148,11 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
     from bench.execute.progress import Progress, duration
     from bench.execute.runner import Runner, Stamp
     from bench.execute.worker import Pool
+    from bench.forecast.estimate import FILE, lines, past
     from bench.kinds.common import Context
+    from bench.kinds.foresight import foresee
     from bench.spec import load_suite, resolve
-    from results.store import Run
+    from results.store import Run, list_runs
 
     began, sections = time.perf_counter(), {}
     suite = load_suite(choice.suite)
@@ -159,21 +169,30 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
     start = _find_run(places, choice.pretrained).folder if choice.pretrained else None
     if start is not None and suite.kind != "train":
         raise Stop(f"suite '{suite.suite}' trains nothing; leave --pretrained out")
-    prepared = _kind(suite.kind)(Context(suite, preset, spec, known, pool, device, _command(), _now(), start))
+    prepared = _kind(suite.kind)(
+        Context(suite, preset, spec, known, pool, device, _command(), _now(), start, plugins=choice.plugins)
+    )
     sections["planning"] = time.perf_counter() - began_planning
+    name = _fresh_name(places.runs, prepared.run_id) if fresh else prepared.run_id
+    prepared, guess = foresee(prepared, places.runs / name, choice.budget, sections, always=dry_run)
+    for words in prepared.left_out:
+        _say(f"left out for --budget {choice.budget}: {words}")
     if dry_run:
         print("\n".join(prepared.describe()))
+        if guess is not None:
+            print("\n".join(lines(guess, past(list_runs(places.runs), environment["environment_id"]))))
         return OK
     if prepared.problem:
         raise Stop(f"nothing can be run: {prepared.problem}")
 
-    name = _fresh_name(places.runs, prepared.run_id) if fresh else prepared.run_id
     run = Run.create(places.runs, name)
     lock = run.lock()
     _check_writable(places.site)
     pool = Pool(PACKAGES, choice.plugins, str(run.folder / "worker.log"), replace(data, run=str(run.folder)))
     prepared.write_plan(run)
     run.write_json("environment.json", environment)
+    if guess is not None:
+        run.write_json(FILE, guess.to_plain())
     _say(f"{suite.suite} {preset} on {environment['device_name']}: {prepared.headline()}")
     stamp = Stamp(suite.suite, environment["environment_id"], environment["git_commit"], environment["git_dirty"])
     terminal = sys.stdout.isatty() and not os.environ.get("CI")
