@@ -5,6 +5,7 @@ Architectures are never told apart, so what is left is balanced over them: every
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -69,6 +70,10 @@ def fit(candidates: Iterator[Part], seconds: Callable[[Part], float], allowed: f
         if spent <= allowed:
             return part, spent
         least = min(least, spent)
+    if not math.isfinite(least):
+        raise SpecError(
+            "--budget: no competitor could be looked at, so nobody knows what a part takes; leave --budget out"
+        )
     raise SpecError(f"--budget: even the smallest part of this plan takes about {_words(least)}; allow that, or take a "
                     "smaller preset")  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
@@ -91,8 +92,8 @@ def estimate(trials: Sequence[Trial], forecast: Forecast, begun: dict[str, float
             state = max(state, 16 * trial.parameters)  # weights, two moments, the best weights so far
     disk = records + kept
     return Estimate(
-        count, sum(parts.values()), quiet, 1, forecast.memory, disk, disk + state, {k: round(v, 2) for k, v in parts.items()},
-        forecast.guessed,
+        count, sum(parts.values()), quiet, 1, forecast.memory, disk, disk + state,
+        {k: round(v, 2) for k, v in parts.items()}, forecast.guessed,
     )  # fmt: skip
 
 
@@ -115,13 +116,16 @@ def past(runs: Iterable[Run], environment_id: str) -> list[float]:
         except StoreError:
             continue  # --list and the index tell of damaged runs
         alone = summary.get("sessions") == 1 and summary.get("complete") and not summary.get("reused")
-        if guess and alone and environment.get("environment_id") == environment_id and summary.get("wall_s"):
+        usable = alone and math.isfinite(float(guess.get("wall_s", math.nan)))
+        if usable and environment.get("environment_id") == environment_id and summary.get("wall_s"):
             found.append(float(guess["wall_s"]) / float(summary["wall_s"]))
     return found[:SHOWN]
 
 
 def lines(found: Estimate, ratios: list[float]) -> list[str]:
     """For people, as --dry-run shows it."""
+    if not math.isfinite(found.wall_s):
+        return ["  not estimated: no competitor could be looked at"]
     largest = sorted(found.parts.items(), key=lambda part: -part[1])[:4]
     shown = [
         f"  estimated: {found.trials:,} trials, {_hours(found.wall_s)} on the clock, {_hours(found.device_s)} of device "

@@ -14,6 +14,7 @@ from bench.forecast.ask import Asker
 from bench.forecast.scaling import ScalingForecast
 from bench.kinds.common import Context, Sizer, architecture_entries, task_entry
 from bench.plan import Plan, Sized, plan_scaling, run_id
+from bench.provenance import write_trials
 from bench.spec import ScalingSpec, SpecError
 from bench.trial import Trial
 from results.store import Run
@@ -144,6 +145,7 @@ class Scaling:
             "architectures": self.shown,
         }
         run.write_json("plan.json", {**self.context.plan_head(run), **own})
+        write_trials(run, self.plan.trials)
 
     def stages(self, run: Run) -> Iterator[Stage]:
         problems = {("", a.name, ""): (a.status, a.problem) for a in self.sized if a.problem}

@@ -17,6 +17,7 @@ from bench.forecast.ask import Asker
 from bench.forecast.training import TrainingForecast
 from bench.kinds.common import Context, Sizer, architecture_entries, task_entry
 from bench.kinds.pretrained import Start, starts
+from bench.provenance import write_trials
 from bench.spec import BASELINE, Search, SpecError, TaskPlan, TrainSpec
 from bench.training.choose import Choice, choose, only
 from bench.training.recipe import Recipe
@@ -404,6 +405,7 @@ class TrainingSuite:
         if self.choices:
             content["choices"] = [choice.to_plan() for choice in self.choices.values()]
         run.write_json("plan.json", content)
+        write_trials(run, [*trials, *self.decodes])
 
     def _task_plan(self, task: LearntTask) -> dict[str, Any]:
         found = task.found
