@@ -67,6 +67,8 @@ class Verdict:
             return self.reason
         wrong = [p.words for p in self.points if p.agrees is False]
         judged = sum(p.agrees is not None for p in self.points)
+        if not self.points:
+            return "it ended as it did"
         return "; ".join(wrong) if wrong else f"{judged} of {len(self.points)} measurements judged"
 
     def to_plain(self) -> dict[str, Any]:
