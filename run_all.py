@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -75,8 +75,20 @@ def main(
     ] = ("", ""),
     translate: Annotated[str, typer.Option(metavar="TEXT", help="through the models that --run has kept")] = "",
     run: Annotated[str, typer.Option(metavar="RUN", help="the run that --translate takes models from")] = "",
+    rerun: Annotated[
+        tuple[str, str], typer.Option(metavar="RUN TRIAL_ID", help="one trial of a run again, beside its record")
+    ] = ("", ""),
+    verify: Annotated[str, typer.Option(metavar="RUN", help="some trials of a run again: do they agree?")] = "",
+    sample: Annotated[int, typer.Option(min=1, help="how many trials --verify takes")] = 8,
+    draw: Annotated[int, typer.Option(help="which ones --verify takes: another number, other trials")] = 0,
     list_: Annotated[bool, typer.Option("--list", help="show architectures, tasks, suites and runs")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="show what would be run, and stop")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="show what would be run and what it takes, and stop")
+    ] = False,
+    budget: Annotated[
+        str,
+        typer.Option(metavar="TIME", help="2h, 30m: run the part of the plan that fits, equal for all architectures"),
+    ] = "",
     fresh: Annotated[bool, typer.Option("--fresh", help="start a new run even where an old one could go on")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="show stack traces")] = False,
 ) -> None:
@@ -97,6 +109,8 @@ def main(
             _export(places, *export)
         elif translate or run:
             _translate(places, translate, run)
+        elif rerun[0] or verify:
+            raise typer.Exit(_again(places, rerun[0] or verify, rerun[1], sample, draw, tuple(plugin)))
         elif suite:
             choice = _Choice(
                 suite,
@@ -108,6 +122,7 @@ def main(
                 tuple(set_),
                 tuple(plugin),
                 pretrained,
+                budget,
             )
             raise typer.Exit(_run(choice, places, dry_run=dry_run, fresh=fresh, debug=debug))
         else:
@@ -137,6 +152,7 @@ class _Choice:
     overrides: tuple[str, ...]
     plugins: tuple[str, ...]
     pretrained: str = ""
+    budget: str = ""
 
 
 def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: bool) -> int:
@@ -144,9 +160,12 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
     from bench.execute.progress import Progress, duration
     from bench.execute.runner import Runner, Stamp
     from bench.execute.worker import Pool
+    from bench.forecast.estimate import FILE, lines, past
     from bench.kinds.common import Context
+    from bench.kinds.foresight import foresee
+    from bench.provenance import write_source
     from bench.spec import load_suite, resolve
-    from results.store import Run
+    from results.store import Run, list_runs
 
     began, sections = time.perf_counter(), {}
     suite = load_suite(choice.suite)
@@ -163,21 +182,31 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
     start = _find_run(places, choice.pretrained).folder if choice.pretrained else None
     if start is not None and suite.kind != "train":
         raise Stop(f"suite '{suite.suite}' trains nothing; leave --pretrained out")
-    prepared = _kind(suite.kind)(Context(suite, preset, spec, known, pool, device, _command(), _now(), start))
+    prepared = _kind(suite.kind)(
+        Context(suite, preset, spec, known, pool, device, _command(), _now(), start, plugins=choice.plugins)
+    )
     sections["planning"] = time.perf_counter() - began_planning
+    name = _fresh_name(places.runs, prepared.run_id) if fresh else prepared.run_id
+    prepared, guess = foresee(prepared, places.runs / name, choice.budget, sections, always=dry_run)
+    for words in prepared.left_out:
+        _say(f"left out for --budget {choice.budget}: {words}")
     if dry_run:
         print("\n".join(prepared.describe()))
+        if guess is not None:
+            print("\n".join(lines(guess, past(list_runs(places.runs), environment["environment_id"]))))
         return OK
     if prepared.problem:
         raise Stop(f"nothing can be run: {prepared.problem}")
 
-    name = _fresh_name(places.runs, prepared.run_id) if fresh else prepared.run_id
     run = Run.create(places.runs, name)
     lock = run.lock()
     _check_writable(places.site)
     pool = Pool(PACKAGES, choice.plugins, str(run.folder / "worker.log"), replace(data, run=str(run.folder)))
     prepared.write_plan(run)
     run.write_json("environment.json", environment)
+    write_source(run, environment["git_dirty"], choice.plugins)
+    if guess is not None:
+        run.write_json(FILE, guess.to_plain())
     _say(f"{suite.suite} {preset} on {environment['device_name']}: {prepared.headline()}")
     stamp = Stamp(suite.suite, environment["environment_id"], environment["git_commit"], environment["git_dirty"])
     terminal = sys.stdout.isatty() and not os.environ.get("CI")
@@ -364,6 +393,39 @@ def _translate(places: Places, text: str, name: str) -> None:
         print(f"{one['competitor']:<28} {one['text']}")
     places.site.mkdir(parents=True, exist_ok=True)
     _say(f"open {render_translation(run.run_id, text, found, places.site)}")
+
+
+def _again(places: Places, name: str, trial_id: str, size: int, number: int, plugins: tuple[str, ...]) -> int:
+    """Trials of a run once more, each held against its record. The run's own records stay as they are."""
+    from bench.execute.again import doubts, draw, find, run_again
+    from bench.execute.runner import Stamp
+    from bench.execute.worker import Pool
+    from bench.provenance import plugins_of, read_trials
+    from reports.agreement import judge, next_file, summary
+    from results.store import latest
+
+    run = _find_run(places, name)
+    trials, records = read_trials(run), latest(run.read()[0])
+    recorded = {r.trial_id: r for r in records}
+    ids = [find(trials, recorded, trial_id)] if trial_id else draw(trials, records, size, number)
+    if not ids:
+        raise Stop(f"{run.run_id} has no trial that ended ok, so there is nothing to hold a repeat against")
+    pool = Pool(PACKAGES, plugins or plugins_of(run), data=places.workplace())
+    chosen, known = [trials[i] for i in ids], _describe(pool, trials[ids[0]].device)
+    environment, warnings = known["environment"], doubts(run, chosen, [recorded[i] for i in ids], known)
+    for words in warnings:
+        _say(f"warning: {words}")
+    stamp = Stamp(recorded[ids[0]].suite, environment["environment_id"], environment["git_commit"],
+                  environment["git_dirty"])  # fmt: skip
+    now = run_again(chosen, pool, stamp, lambda trial, record: _say(f"ran {record.kind} {record.architecture} again"))
+    verdicts, rate = judge([(recorded[i], record) for i, record in zip(ids, now, strict=True)], records)
+    print("\n".join(summary(verdicts, rate, every_point=bool(trial_id))))
+    file = next_file(run)
+    run.write_json(file, {"created": _now(), "command": _command(), "draw": number, "warnings": warnings,
+                          "environment": environment, "false_alarms": rate, "verdicts": [v.to_plain() for v in verdicts],
+                          "records": [asdict(record) for record in now]})  # fmt: skip
+    _say(f"kept in {run.folder / file}")
+    return OK if all(v.agrees for v in verdicts) else SOME_FAILED
 
 
 def _find_run(places: Places, name: str) -> Any:

@@ -70,5 +70,15 @@ class Trial:
             content |= {**unlimited, "training": {**self.training, "recipe": recipe}}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
 
+    def to_json(self) -> str:
+        """One line, no newline at its end."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, line: str) -> Trial:
+        """Read one line. Raises ValueError, TypeError or KeyError where it is no trial."""
+        raw = json.loads(line)
+        return cls(**{**raw, "phases": tuple(raw["phases"])})
+
     def without(self, phases: set[str]) -> Trial:
         return replace(self, phases=tuple(p for p in self.phases if p not in phases))

@@ -50,12 +50,13 @@ class Key:
 
 @dataclass
 class Cell:
-    """One length of a series: the samples of each ok round (seed), in the unit of the measurement."""
+    """One length of a series: the samples of each ok round (seed), in the unit of the measurement, and of which trials."""
 
     length: int
     batch: int
     unit: str
     rounds: list[np.ndarray] = field(default_factory=list)
+    trials: list[str] = field(default_factory=list)
     methods: set[str] = field(default_factory=set)
     unstable: bool = False
 
@@ -92,6 +93,7 @@ class RunData:
     unreadable: list[str]
     architectures: list[Architecture]
     folder: Path | None = None
+    estimate: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def cells(self) -> dict[Key, dict[int, Cell]]:
@@ -148,6 +150,7 @@ def load(run: Run) -> RunData:
         unreadable=unreadable,
         architectures=_architectures(plan, records),
         folder=run.folder,
+        estimate=run.read_json("estimate.json"),
     )
 
 
@@ -194,6 +197,7 @@ def _cells(records: list[Record]) -> dict[Key, dict[int, Cell]]:
             cell = cells[key].setdefault(record.length, Cell(record.length, record.batch, m.unit))
             samples = m.samples if m.samples is not None else (m.value,)
             cell.rounds.append(np.asarray(samples, dtype=float))
+            cell.trials.append(record.trial_id)
             cell.methods.add(m.method)
             cell.unstable |= m.metric == "time" and bool(unstable & {m.phase, f"{m.phase}/{m.metric}"})
         _pair_threads(record, cells)

@@ -31,6 +31,11 @@ def gather(data: RunData) -> list[Warn]:
         found.append(
             Warn("missing trials", f"{integer(expected - done)} of {integer(expected)} trials left no record.")
         )
+    budget = data.plan.get("budget") or {}
+    if budget.get("left_out"):
+        found.append(Warn("cut to a budget", f"To fit --budget {budget.get('asked')} this run leaves out, for all "
+                          f"competitors alike: {'; '.join(map(str, budget['left_out']))}. These are no failures; the same "
+                          "command with a larger budget goes on with them."))  # fmt: skip
     seeds = {r.seed for r in data.records if r.kind == "cell" and r.status == "ok"}
     if 0 < len(seeds) < 3:
         found.append(Warn("few rounds", f"{len(seeds)} of at least 3 rounds: intervals hardly show what differs "

@@ -116,6 +116,7 @@ def _shared(data: RunData, drawing_s: float) -> dict[str, Any]:
         "plan": data.plan,
         "environment": [(k, v) for k, v in _environment_rows(data) if v not in (None, "", "None")],
         "counts": counts,
+        "again": data.run_id if data.folder is not None and (data.folder / "trials.jsonl").is_file() else "",
         "sections": _sections(data, drawing_s),
         "protocol": ", ".join(sorted({r.protocol for r in data.records})) or "none (no record)",
         "architectures": data.architectures,
@@ -167,7 +168,13 @@ def _sections(data: RunData, drawing_s: float) -> list[tuple[str, str, str]]:
         parts["all outside measured steps"] = wall - measured
     rows = [(n, words.duration(float(v)), f"{100 * float(v) / wall:.0f} %") for n, v in parts.items()
             if isinstance(v, int | float)]  # fmt: skip
-    return [*rows, ("whole run", words.duration(wall), "100 %")]
+    rows.append(("whole run", words.duration(wall), "100 %"))
+    if data.estimate.get("wall_s"):
+        guess = float(data.estimate["wall_s"])
+        rows.append(
+            ("estimated before it began, drawing left out", words.duration(guess), f"{100 * guess / wall:.0f} %")
+        )
+    return rows
 
 
 def _environment() -> Environment:

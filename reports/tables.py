@@ -11,7 +11,20 @@ from reports.fits import RESOLVED_WIDTH
 from reports.ranks import Rank
 from reports.statistics import Analysis, Judged, ranks_at, work_metric
 from reports.verdicts import SYMBOLS, shape_errors
-from reports.words import bracket, count, digits, integer, memory, phase, power, quantity, rounded, seconds, short
+from reports.words import (
+    bracket,
+    count,
+    digits,
+    integer,
+    memory,
+    phase,
+    power,
+    quantity,
+    rounded,
+    seconds,
+    short,
+    trials,
+)
 
 LAST = 1e300  # sorts after every number; an infinity would turn a column of numbers into text
 
@@ -241,7 +254,8 @@ def cells(analysis: Analysis) -> Table:
                 Value(key.metric.replace("_", " ")), _number(integer(length), int(length)),
                 _number(integer(cell.batch), cell.batch), _number(quantity(one.values[i], one.unit), one.values[i]),
                 _number(quantity(low[i], one.unit), low[i]), _number(quantity(high[i], one.unit), high[i]),
-                _number(str(len(cell.rounds)), len(cell.rounds)), _number(str(drawn), drawn),
+                Value(str(len(cell.rounds)), len(cell.rounds), title=trials(cell.trials), number=True),
+                _number(str(drawn), drawn),
                 Value("unstable" if cell.unstable else ""),
             ])  # fmt: skip
     return Table("cells", columns, rows, [0, 1, 2, 3])
@@ -310,7 +324,8 @@ def failures(analysis: Analysis) -> Table:
     """Every trial that did not end ok."""
     columns = ["architecture", "kind", "regime", "length (tokens)", "seed", "status", "failed in", "reason"]
     rows = [
-        [_name(analysis, r.architecture), Value(r.kind), Value(analysis.data.regime_title(r.regime) or "–"),
+        [_name(analysis, r.architecture), Value(r.kind, title=trials([r.trial_id])),
+         Value(analysis.data.regime_title(r.regime) or "–"),
          _number(integer(r.length), r.length), _number(str(r.seed), r.seed),
          Value(r.status + (" (not tried)" if r.extra.get("skipped") else "")), Value(phase(r.failed_phase) or "–"),
          Value(r.reason)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 _TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _BYTES = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
@@ -111,3 +112,9 @@ def signed(value: float, significant: int = 3) -> str:
     if "." in text and "e" not in text:
         text = text.rstrip("0").rstrip(".")
     return text if text == "0" else f"{'+' if value > 0 else '−'}{text}"
+
+
+def trials(ids: Iterable[str]) -> str:
+    """For a tooltip: what `--rerun` calls these trials. The first letters are enough for it."""
+    found = [trial_id[:8] for trial_id in ids]
+    return f"{'trial' if len(found) == 1 else 'trials'} {', '.join(found)}" if found else ""

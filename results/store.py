@@ -168,10 +168,14 @@ class Run:
                     yield number, line
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Write a side file whole, see `write_text`."""
+        self.write_text(name, json.dumps(content, indent=1, sort_keys=True, default=str) + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
         """Write a side file whole: a reader sees the old one or the new one, never half of it."""
         path = self.folder / name
         try:
-            write_whole(path, json.dumps(content, indent=1, sort_keys=True, default=str) + "\n")
+            write_whole(path, text)
         except OSError as error:
             raise StoreError(f"cannot write {path}: {error.strerror}; choose another place with --out DIR") from error
 

@@ -273,10 +273,21 @@ def _translate(payload: dict[str, Any], send: Send) -> list[dict[str, Any]]:
     return translate(payload, _places())
 
 
+def _probe(payload: dict[str, Any], send: Send) -> Any:
+    """A short look at what a trial takes, for a forecast."""
+    from bench.forecast import probe
+
+    trial = payload["trial"]
+    if trial.training is not None:
+        return probe.probe_training(trial, _places(), payload["traced"])
+    return probe.probe_scaling(trial, payload["sizes"])
+
+
 CALLS: dict[str, Callable[[Any, Send], Any]] = {
     "describe": _describe,
     "size": _size,
     "task": _task,
+    "probe": _probe,
     "trial": _trial,
     "translate": _translate,
 }

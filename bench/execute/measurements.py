@@ -39,7 +39,7 @@ def run_trial(trial: Trial, send: Send) -> dict[str, Any]:
 
 def _cell(trial: Trial, session: Session) -> None:
     """Time, memory and threads of one encoder at one length and batch."""
-    encoder, x_BTD = _encoder(trial), _inputs(trial)
+    encoder, x_BTD = encoder_of(trial), inputs_of(trial)
     generator = torch.Generator().manual_seed(trial.seed + 1)
     grad_BTD = torch.randn(x_BTD.shape, generator=generator).to(x_BTD)
 
@@ -154,7 +154,7 @@ def _smallest_width(build: Callable[[int], object], largest: int) -> int:
 
 def _decode(trial: Trial, session: Session) -> None:
     """Time of one more token, and the bytes of state, after `length` tokens."""
-    encoder, x_BTD = _encoder(trial), _inputs(trial)
+    encoder, x_BTD = encoder_of(trial), inputs_of(trial)
     streams = hasattr(encoder, "initial_state") and hasattr(encoder, "step")
     time_decoding(session, encoder, x_BTD, streams, cast(Any, encoder).traits.max_length)
 
@@ -203,7 +203,8 @@ def _dtype(trial: Trial) -> torch.dtype:
     return cast(torch.dtype, getattr(torch, trial.dtype))
 
 
-def _encoder(trial: Trial) -> nn.Module:
+def encoder_of(trial: Trial) -> nn.Module:
+    """The trial's encoder, in evaluation mode. Raises Unsupported where the trial is longer than it accepts."""
     entry = ARCHITECTURES.get(trial.architecture)
     causal = trial.mode == "causal"
     encoder = build_encoder(
@@ -222,7 +223,7 @@ def _encoder(trial: Trial) -> nn.Module:
     return encoder.eval()
 
 
-def _inputs(trial: Trial) -> Tensor:
+def inputs_of(trial: Trial) -> Tensor:
     """Drawn on the CPU, so that a seed gives the same inputs on every device."""
     task: VectorTask = TASKS.get(trial.task).build(None, trial.mode, None)
     generator = torch.Generator().manual_seed(trial.seed)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import psutil
 
+from bench.allowance import Part
 from bench.execute.runner import Stage
 from bench.execute.worker import Answer, Pool
+from bench.forecast.estimate import Forecast
 from bench.registry import RegistryError, did_you_mean, registered
 from bench.spec import Spec, SpecError, SuiteFile
+from bench.trial import Trial
 from results.store import Run
 
 
@@ -25,6 +28,8 @@ class Context:
         known: the registry and the environment, as a child described them.
         created: when the command began, ISO 8601. command: what reproduces the run.
         pretrained: folder of a run whose encoders are the place to start from; None to start from nothing.
+        budget: what was cut for lack of time, see bench.allowance.entry; empty where nothing was.
+        plugins: files and modules that were registered.
     """
 
     suite: SuiteFile
@@ -36,6 +41,8 @@ class Context:
     command: str
     created: str
     pretrained: Path | None = None
+    budget: dict[str, Any] = field(default_factory=dict)
+    plugins: tuple[str, ...] = ()
 
     @property
     def memory_limit(self) -> int:
@@ -57,6 +64,8 @@ class Context:
             "target": spec.target,
             "created": run.created or self.created,
             "command": self.command,
+            "plugins": list(self.plugins),
+            **({"budget": self.budget} if self.budget else {}),
             "spec": spec.model_dump(mode="json"),
         }
 
@@ -69,6 +78,11 @@ class Prepared(Protocol):
     problem: str
     """Why nothing at all can be run; empty where something can."""
 
+    @property
+    def left_out(self) -> list[str]:
+        """What was cut for lack of time, in words."""
+        ...
+
     def headline(self) -> str:
         """What is about to be run, in a few words."""
         ...
@@ -78,6 +92,27 @@ class Prepared(Protocol):
         ...
 
     def write_plan(self, run: Run) -> None: ...
+
+    def planned(self) -> list[Trial]:
+        """Every trial in order; what a choice will decide stands as the first of its candidates."""
+        ...
+
+    def forecast(self) -> Forecast:
+        """What trials take, by short looks at them. Asked for once, before `close`."""
+        ...
+
+    def close(self) -> None:
+        """End the children that planning has left for the forecast."""
+        ...
+
+    @property
+    def whole(self) -> Part:
+        """Rounds, tasks and lengths of the plan."""
+        ...
+
+    def reduced(self, part: Part, budget: dict[str, Any]) -> Prepared:
+        """The same run with a part of its plan, which will say so."""
+        ...
 
     def stages(self, run: Run) -> Iterator[Stage]:
         """Trials in stages; a later stage may depend on the records of those before it."""

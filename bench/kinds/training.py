@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import random
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
+from bench.allowance import Part
 from bench.execute.runner import Stage
+from bench.forecast.ask import Asker
+from bench.forecast.training import TrainingForecast
 from bench.kinds.common import Context, Sizer, architecture_entries, task_entry
 from bench.kinds.pretrained import Start, starts
+from bench.provenance import write_trials
 from bench.spec import BASELINE, Search, SpecError, Study, TaskPlan, TrainSpec
 from bench.training.choose import Choice, choose, only
 from bench.training.recipe import Recipe
@@ -25,7 +31,8 @@ SEARCH_SEED = 1_000_000  # no final trial has it: a choice must not be made on t
 
 @dataclass(frozen=True)
 class LearntTask:
-    """A task of the run with what was resolved for it. `found` is the child's description of it."""
+    """A task of the run with what was resolved for it. `found` is the child's description of it, `seconds` what building it
+    took."""
 
     name: str
     entry: dict[str, Any]
@@ -34,6 +41,7 @@ class LearntTask:
     search: Search
     seeds: int
     found: dict[str, Any]
+    seconds: float = 0.0
 
     @property
     def length(self) -> int:
@@ -74,14 +82,16 @@ class TrainingSuite:
         self.tasks = self._describe_tasks()
         self.competitors = self._size()
         self.problem = self.competitors[0].problem if all(c.problem for c in self.competitors) else ""
+        self._lay_out()
+        self.run_id = self._run_id(self.planned())
+
+    def _lay_out(self) -> None:
         self.searches = {c.key: self._tries(c) for c in self.competitors}
         self.tries = [trial for tries in self.searches.values() for trial in tries]
         self.choices: dict[tuple[str, str, str], Choice] = {}
         self.first = self._checks() + self._costs()
         self.decodes = self._decodes()
-        placeholders = [self._final(c, c.found and self._task(c).search.lr[0], s) for c, s in self._rounds()]
-        self.expected = len(self.first) + len(self.tries) + len(placeholders) + len(self.decodes)
-        self.run_id = self._run_id([*self.first, *self.tries, *placeholders, *self.decodes])
+        self.expected = len(self.planned())
 
     # What is asked for.
 
@@ -103,7 +113,7 @@ class TrainingSuite:
 
     def _describe_tasks(self) -> list[LearntTask]:
         """Build every task once, in a child: missing data or a wrong setting ends the command before anything runs."""
-        worker = self.context.pool.start()
+        self.worker = worker = self.context.pool.start()  # it holds the tasks, so a forecast can go on with it
         found = []
         try:
             for name, plan in self.spec.chosen.items():
@@ -116,14 +126,17 @@ class TrainingSuite:
                 request = {
                     "name": name, "settings": plan.settings, "mode": self.spec.mode, "patches": recipe.patch_plan,
                 }  # fmt: skip
+                began = time.perf_counter()
                 answer = worker.call("task", request, timeout=1800)
                 if answer.status != "ok":
                     raise SpecError(answer.reason)
                 search = plan.search or self.spec.search
                 seeds = plan.seeds or self.spec.seeds
-                found.append(LearntTask(name, entry, plan, recipe, search, seeds, answer.result))
-        finally:
+                found.append(LearntTask(name, entry, plan, recipe, search, seeds, answer.result,
+                                        time.perf_counter() - began))  # fmt: skip
+        except BaseException:
             worker.close()
+            raise
         return found
 
     def _size(self) -> list[Competitor]:
@@ -292,6 +305,49 @@ class TrainingSuite:
             digest.update(repr((t.training, t.fingerprint, t.task_settings, t.dtype, t.device, t.mode)).encode())
         return f"{self.context.suite.suite}-{self.context.preset}-{digest.hexdigest()[:8]}"
 
+    # Before running: what it takes, and a part of it.
+
+    def planned(self) -> list[Trial]:
+        finals = [self._final(c, c.found and self._task(c).search.lr[0], s) for c, s in self._rounds()]
+        return [*self.first, *self.tries, *finals, *self.decodes]
+
+    def forecast(self) -> TrainingForecast:
+        """A look at every competitor, tasks described last first: the child still holds them."""
+        looks: dict[tuple[str, str, str], dict[str, Any] | None] = {}
+        asker = Asker(self.context.pool, self.worker)
+        order, traced = [task.name for task in self.tasks], set()
+        for c in sorted(self.competitors, key=lambda c: -order.index(c.task)):
+            if not c.problem:
+                task = self._task(c)
+                trial = self._final(c, task.search.lr[0], 0)
+                looks[c.key] = look = asker.look(trial, {"traced": c.architecture not in traced})
+                if look is not None:
+                    look["task"] = task.seconds
+                    traced.add(c.architecture)
+        self.worker = asker.worker or self.worker
+        self.close()
+        return TrainingForecast(looks)
+
+    def close(self) -> None:
+        self.worker.close()
+
+    @property
+    def left_out(self) -> list[str]:
+        return list(self.context.budget.get("left_out", ()))
+
+    @property
+    def whole(self) -> Part:
+        return Part(max(t.seeds for t in self.tasks), tuple(t.name for t in self.tasks), self.spec.decode_lengths)
+
+    def reduced(self, part: Part, budget: dict[str, Any]) -> TrainingSuite:
+        other = copy.copy(self)
+        other.context = replace(self.context, budget=budget)
+        other.tasks = [replace(t, seeds=min(t.seeds, part.rounds)) for t in self.tasks if t.name in part.tasks]
+        other.competitors = [c for c in self.competitors if c.task in part.tasks]
+        other.spec = self.spec.model_copy(update={"decode_lengths": part.lengths, "run": part.tasks})
+        other._lay_out()
+        return other
+
     # Running.
 
     def headline(self) -> str:
@@ -365,6 +421,7 @@ class TrainingSuite:
         if self.choices:
             content["choices"] = [choice.to_plan() for choice in self.choices.values()]
         run.write_json("plan.json", content)
+        write_trials(run, [*trials, *self.decodes])
 
     def _studies(self) -> list[Study]:
         """Those of which at least two tasks are run, with these alone."""

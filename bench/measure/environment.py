@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import importlib.metadata
 import json
 import os
 import platform
@@ -15,6 +17,15 @@ import psutil
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
+GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+PACKAGES = (
+    *("torch", "triton", "numpy", "scipy", "pandas", "pydantic", "scikit-learn", "datasets", "tokenizers", "sacrebleu"),
+    *("jupyterlab-language-pack-fr-FR", "nvidia-ml-py", "nvidia-cudnn-cu12", "nvidia-cublas-cu12", "nvidia-cublas"),
+)
+VARIABLES = (
+    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_PROC_BIND", "KMP_AFFINITY", "PYTHONHASHSEED", "CUDA_VISIBLE_DEVICES"),
+    *("CUBLAS_WORKSPACE_CONFIG", "CUDA_LAUNCH_BLOCKING", "NVIDIA_TF32_OVERRIDE", "PYTORCH_CUDA_ALLOC_CONF"),
+)
 # What makes two environments the same for timing; load and git state are recorded but not part of it.
 IDENTITY = (
     "device_name",
@@ -57,10 +68,63 @@ def environment(device: str) -> dict[str, Any]:
         "load_at_start": other_load(),
         "timer_resolution_s": time.get_clock_info("perf_counter").resolution,
     }
+    found |= {
+        "packages": versions(),
+        "threads_between_operations": torch.get_num_interop_threads(),
+        "determinism": _determinism(),
+        "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
+        "clocks": clocks(device),
+    }
     identity = json.dumps({key: found[key] for key in IDENTITY}, sort_keys=True)
     found["environment_id"] = hashlib.sha256(identity.encode()).hexdigest()[:12]
     found["warnings"] = _warnings(found)
     return found
+
+
+def versions() -> dict[str, str]:
+    """Of every package that can change a number, those that are installed."""
+    found = {}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def _determinism() -> dict[str, Any]:
+    return {
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+    }
+
+
+def clocks(device: str) -> dict[str, Any]:
+    """MHz of now and at most, where they can be read; and how the CPU's is governed."""
+    found: dict[str, Any] = {}
+    with contextlib.suppress(Exception):  # containers and virtual machines often do not tell, each in a way of its own
+        frequency = psutil.cpu_freq()
+        found["cpu_mhz"], found["cpu_most_mhz"] = round(frequency.current), round(frequency.max) or None
+    with contextlib.suppress(OSError):
+        found["cpu_governor"] = GOVERNOR.read_text().strip()
+    if device.startswith("cuda"):
+        import pynvml
+
+        with contextlib.suppress(pynvml.NVMLError, AttributeError):
+            handle = _handle(device)
+            for name, clock in (("sm", pynvml.NVML_CLOCK_SM), ("memory", pynvml.NVML_CLOCK_MEM)):
+                found[f"gpu_{name}_mhz"] = pynvml.nvmlDeviceGetClockInfo(handle, clock)
+                found[f"gpu_{name}_most_mhz"] = pynvml.nvmlDeviceGetMaxClockInfo(handle, clock)
+            found["gpu_power_limit_w"] = pynvml.nvmlDeviceGetPowerManagementLimit(handle) / 1000
+    return found
+
+
+def _handle(device: str) -> Any:
+    """The driver's name of a device of torch's: by identity, since CUDA_VISIBLE_DEVICES renumbers torch's devices only."""
+    import pynvml
+
+    pynvml.nvmlInit()
+    return pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
 
 
 def cpu_name() -> str:
@@ -97,10 +161,7 @@ def throttling(device: str) -> str:
     import pynvml
 
     try:
-        pynvml.nvmlInit()
-        # By identity, not by number: CUDA_VISIBLE_DEVICES renumbers torch's devices and not the driver's.
-        uuid = torch.cuda.get_device_properties(device).uuid
-        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+        handle = _handle(device)
         reasons = pynvml.nvmlDeviceGetCurrentClocksEventReasons(handle)
         temperature = pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)
     except (pynvml.NVMLError, AttributeError):
@@ -134,8 +195,7 @@ def _warnings(found: dict[str, Any]) -> list[str]:
         warnings.append("this is a debug build of torch: timings are not representative")
     if os.environ.get("CUDA_LAUNCH_BLOCKING") == "1" and found["device"] != "cpu":
         warnings.append("CUDA_LAUNCH_BLOCKING=1: kernels are launched one by one")
-    governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
-    if governor.exists() and (mode := governor.read_text().strip()) not in ("performance", "schedutil"):
+    if GOVERNOR.exists() and (mode := GOVERNOR.read_text().strip()) not in ("performance", "schedutil"):
         warnings.append(f"the CPU's frequency governor is '{mode}': clocks may vary while measuring")
     battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
     if battery is not None and not battery.power_plugged:

@@ -141,6 +141,13 @@ class Training:
                     self.on_curve(curve, columns)
         return self.state
 
+    def rehearse(self, batch: int) -> float:
+        """Seconds of one step on batch number `batch`: for a forecast, with nothing looked at, kept or told."""
+        self.state.step = batch
+        self._losses, self._norms = [], []
+        self.model.train()
+        return self.clock.seconds(self._one_step)
+
     def outcome(self, split: str) -> Outcome:
         """One pass over a split with the weights as they are."""
         outcome = evaluate(self.model, self.task, split, self.recipe.evaluate_batch, self.device, self.precision)

@@ -75,10 +75,10 @@ def run_training_trial(trial: Trial, send: Send, places: Places, run_folder: Pat
 
 def cost(trial: Trial, session: Session, places: Places) -> None:
     """Counted FLOPs a token, and the memory of training, of a model made for this and thrown away."""
-    work, recipe = _task(trial, places), _recipe(trial)
+    work, recipe = task_of(trial, places), recipe_of(trial)
     session.send("phase", "train")
-    shape = _shape(work.shape, recipe)
-    on_meta = _model(trial, work.shape, recipe, "meta")
+    shape = read_by(work.shape, recipe)
+    on_meta = model_of(trial, work.shape, recipe, "meta")
     traced = stacks(on_meta) if isinstance(on_meta, EncoderDecoder | PrefixModel) else [on_meta.encoder]
     found = [Counter(stack, trial.width, backward=True).count(trial.length) for stack in traced]
     flops, method = sum(counts.flops for counts, _ in found) / trial.length, found[0][1]
@@ -93,7 +93,7 @@ def cost(trial: Trial, session: Session, places: Places) -> None:
     batch = prepared(work, batch.to(trial.device), (0, trial.seed))
 
     def make() -> Any:
-        model = _model(trial, work.shape, recipe)
+        model = model_of(trial, work.shape, recipe)
 
         def loss() -> Any:
             with precision(trial.device, trial.dtype):
@@ -127,8 +127,8 @@ def _crossing(layers: int, width: int, length: int) -> float:
 
 def train(trial: Trial, session: Session, places: Places, run_folder: Path | None) -> None:
     """One training, its look back at the tuning split, and, in final trials, the tests: each read once."""
-    work, recipe = _task(trial, places), _recipe(trial)
-    model: Any = _model(trial, work.shape, recipe)
+    work, recipe = task_of(trial, places), recipe_of(trial)
+    model: Any = model_of(trial, work.shape, recipe)
     if path := cast(dict[str, Any], trial.training).get("pretrained"):
         start_from(model, Path(path))
     folder = run_folder / "checkpoints" / trial.trial_id if run_folder is not None else None
@@ -143,7 +143,7 @@ def train(trial: Trial, session: Session, places: Places, run_folder: Path | Non
         model, work, recipe, session.device, trial.device, trial.dtype, trial.seed, folder, meter,
         on_curve=on_curve,
         on_progress=lambda step, steps, words: session.send("progress", step, steps, words),
-        on_note=lambda note: session.send("note", "checkpoint", note), shape=_shape(work.shape, recipe),
+        on_note=lambda note: session.send("note", "checkpoint", note), shape=read_by(work.shape, recipe),
     )  # fmt: skip
     session.extra("recipe", recipe.model_dump(mode="json"))
     session.extra("lengths", work.facts.get("lengths", {}))
@@ -182,7 +182,7 @@ def train(trial: Trial, session: Session, places: Places, run_folder: Path | Non
         if writes is not None and run_folder is not None:
             keep(trial, session, writes, model, run_folder, texts)
         elif isinstance(work, PicturedTask) and run_folder is not None:
-            untrained: Any = _model(trial, work.shape, recipe)
+            untrained: Any = model_of(trial, work.shape, recipe)
             keep_pictures(trial, session, work, model, untrained, run_folder, outcomes["test"])
         elif isinstance(work, ReadableTask) and run_folder is not None:
             outcomes |= {split: training.outcome(split) for split in work.unlabelled}
@@ -333,7 +333,7 @@ def decode(trial: Trial, session: Session) -> None:
     """Time of one more token from the whole model, and the bytes of state, after `length` random tokens; of a model that
     writes, after a source and a target of so many."""
     shape = shape_from(cast(dict[str, Any], trial.training)["shape"])
-    model: Any = _model(trial, shape, _recipe(trial)).to(getattr(torch, trial.dtype)).eval()
+    model: Any = model_of(trial, shape, recipe_of(trial)).to(getattr(torch, trial.dtype)).eval()
     size, generator = (trial.batch, trial.length), stream("decode", trial.seed)
     ids_BT = torch.randint(shape.vocabulary, size, generator=generator)
     if isinstance(model, Writer):
@@ -349,7 +349,7 @@ def describe_task(
 ) -> dict[str, Any]:
     """A task as plain data, for the plan. Raises what building it raises, and ValueError where images do not divide into
     `patches`."""
-    work = build_task(TASKS.get(registered(name)), settings, mode, places)
+    work = _built_task(name, json.dumps(settings, sort_keys=True), mode, places)
     if not isinstance(work, Task):
         raise Unsupported(f"task '{name}' has no labels: it serves to measure cost, not to train")
     if work.shape.image is not None:
@@ -385,27 +385,26 @@ def thinned(columns: dict[str, list[float]]) -> dict[str, list[float]]:
     return {name: [values[i] for i in kept] for name, values in columns.items()}
 
 
-def _task(trial: Trial, places: Places) -> Task:
-    return _cached_task(
-        trial.task, json.dumps(trial.task_settings, sort_keys=True), trial.mode, trial.fingerprint, places
-    )
-
-
-@lru_cache(maxsize=4)
-def _cached_task(name: str, settings: str, mode: str, fingerprint: str, places: Places) -> Task:
-    """Kept between the trials of a shared child. Data that changed since the plan was made are an error."""
-    found: Task = build_task(TASKS.get(registered(name)), json.loads(settings), cast(Mode, mode), places)
-    if found.fingerprint != fingerprint:
-        raise ValueError(f"the data of task '{name}' changed while the run was going on; start the command again")
+def task_of(trial: Trial, places: Places) -> Task:
+    """Data that changed since the plan was made are an error."""
+    found: Task = _built_task(trial.task, json.dumps(trial.task_settings, sort_keys=True), trial.mode, places)
+    if found.fingerprint != trial.fingerprint:
+        raise ValueError(f"the data of task '{trial.task}' are not those of the plan; start the command again")
     return found
 
 
-def _recipe(trial: Trial) -> Recipe:
+@lru_cache(maxsize=4)
+def _built_task(name: str, settings: str, mode: str, places: Places) -> Any:
+    """Kept between the trials of a shared child."""
+    return build_task(TASKS.get(registered(name)), json.loads(settings), cast(Mode, mode), places)
+
+
+def recipe_of(trial: Trial) -> Recipe:
     assert trial.training is not None
     return Recipe.model_validate(trial.training["recipe"])
 
 
-def _shape(shape: TaskShape, recipe: Recipe) -> TaskShape:
+def read_by(shape: TaskShape, recipe: Recipe) -> TaskShape:
     """The task's shape as the recipe reads it. Raises Unsupported where it asks for two texts and there is one."""
     if recipe.pair == "towers" and shape.separator is None:
         raise Unsupported("the recipe asks for two towers (pair), and the task has no pairs of texts")
@@ -414,12 +413,12 @@ def _shape(shape: TaskShape, recipe: Recipe) -> TaskShape:
     return replace(shape, towers=recipe.pair == "towers", decoder=decoder)
 
 
-def _model(
+def model_of(
     trial: Trial, shape: TaskShape, recipe: Recipe, device: str = ""
 ) -> SequenceModel | EncoderDecoder | PrefixModel:
     entry = ARCHITECTURES.get(trial.architecture)
     mode = cast(Mode, trial.mode)
-    shape = _shape(shape, recipe)
+    shape = read_by(shape, recipe)
     model = build_for(
         entry, trial.settings, trial.width, trial.depth, mode, shape, recipe.pooling,
         recipe.embedding,

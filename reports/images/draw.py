@@ -41,6 +41,6 @@ def heat(values: Any, alt: str, words: str = "", low: float = 0.0, high: float |
 
 def _png(image: np.ndarray) -> str:
     buffer = io.BytesIO()
-    colours = {"cmap": "gray", "vmin": 0, "vmax": 255} if image.ndim == 2 else {}
+    colours: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 255} if image.ndim == 2 else {}
     imsave(buffer, image, format="png", metadata={"Software": None}, **colours)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -15,7 +15,7 @@ from reports.training.data import Competitor, Metric, Name, Reference, TaskRun, 
 from reports.training.looks import Cast
 from reports.training.scores import Board, Standing, average
 from reports.training.tuning import chosen_try, edge
-from reports.words import count, digits, duration, integer, memory, short, signed
+from reports.words import count, digits, duration, integer, memory, short, signed, trials
 
 _NONE = Value("–", LAST, number=True)
 
@@ -170,7 +170,8 @@ def all_scores(board: Board, cast: Cast) -> Table:
                     _number(score_text(found.value), found.value) if found else _NONE,
                     _maybe(found.low if found else None, score_text), _maybe(found.high if found else None, score_text),
                     _number(f"{len(values)} of {task.planned(s.name)}", len(values)),
-                    Value(", ".join(score_text(v) for v in values.values())),
+                    Value(", ".join(score_text(v) for v in values.values()),
+                          title=trials(task.ok(s.name)[seed].trial_id for seed in values)),
                 ])  # fmt: skip
     columns = ["competitor", "split", "score", "better", "mean", "95 % low", "95 % high", "seeds", "each seed"]
     return Table(f"{task.id}-scores", columns, rows, [0, 1, 2])
@@ -276,7 +277,8 @@ def failures(training: Training) -> Table:
     """Every trial that did not end ok, and every competitor that could not take part."""
     columns = ["task", "competitor", "kind", "stage", "seed", "status", "failed in", "reason"]
     rows = [
-        [Value(short(r.task) or "–"), Value(short(label((r.architecture, r.variant)), 40)), Value(r.kind),
+        [Value(short(r.task) or "–"), Value(short(label((r.architecture, r.variant)), 40)),
+         Value(r.kind, title=trials([r.trial_id])),
          Value(r.regime or "–"), _number(str(r.seed), r.seed),
          Value(r.status + (" (not tried)" if r.extra.get("skipped") else "")),
          Value(r.failed_phase.replace("_", " ") or "–"), Value(r.reason)]

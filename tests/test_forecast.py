@@ -1,0 +1,139 @@
+"""Forecasts against answers that are known: curves of known shape, rules of the runner, a clock that is set."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.forecast.ask import MOST_SECONDS, Asker
+from bench.forecast.estimate import FILE, estimate, lines, past
+from bench.forecast.scaling import ScalingForecast, along
+from bench.forecast.training import TrainingForecast
+from bench.trial import Trial
+from results.store import Run
+
+CELL = Trial(
+    kind="cell", architecture="a", task="", mode="causal", regime="batch1", width=8, depth=1, parameters=1000, batch=1,
+    length=64, dtype="float32", device="cpu", seed=0, phases=("forward", "forward_backward"), seconds=0.04, limit=0.3,
+    worker="a",
+)  # fmt: skip
+RECIPE = {"batch": 4, "lr": 1e-3, "steps": 100, "tokens": None, "evaluate_every": 25, "save_weights": False}
+FINAL = replace(
+    CELL, kind="train", task="t", regime="final", phases=("train",),
+    training={"recipe": RECIPE, "shape": {"output": "sequence"}, "tests": True, "generate": None},
+)  # fmt: skip
+LOOK = {"build": 0.0, "step": 0.1, "tune": 2.0, "test": 3.0, "memory": 1 << 20, "trace": 0.0, "task": 7.0, "busy": 1.0}
+
+
+@given(st.floats(1e-4, 1e-2), st.floats(1e-7, 1e-5), st.floats(1e-10, 1e-8))
+def test_a_sum_of_powers_is_found_again(a: float, b: float, c: float) -> None:
+    cost = lambda n: a + b * n + c * n**2  # noqa: E731
+    points = [(n, cost(n)) for n in (64, 256, 1024, 4096)]
+    assert along(points, 1024, (0.0, 1.0, 2.0)) == pytest.approx(cost(1024))
+    assert along(points, 16384, (0.0, 1.0, 2.0)) == pytest.approx(cost(16384), rel=0.02)
+
+
+def scaling(time: Any, **claims: Any) -> ScalingForecast:
+    rows = [
+        {"length": n, "batch": 1, "forward": time(n) / 3, "forward_backward": time(n), "first": 0.0, "saved": 100 * n}
+        for n in (64, 256, 1024)
+    ]
+    look = {"passes": rows, "batch1": rows, "trace": 0.01, "busy": 1.0}
+    traits = {"time_exponent": 1.0, "memory_exponent": 1.0, "parallel_in_time": True, **claims}
+    return ScalingForecast({"a": look}, {"a": traits}, threads=1)
+
+
+def test_what_is_over_the_limit_ends_its_phase_as_the_runner_does() -> None:
+    """A pass of 0.3 ms a token: forward + backward is over the limit from 1,024 tokens on, forward from 4,096 on."""
+    trials = [replace(CELL, length=n, seed=s) for s in (0, 1) for n in (256, 512, 1024, 2048, 4096, 8192)]
+    found = scaling(lambda n: 3e-4 * n).seconds(trials)
+    first, second = found[:6], found[6:]
+    assert first[2] > 3 * 0.3  # three calls that show it is over
+    assert first[3] == pytest.approx(3 * 2048e-4, rel=0.1)  # one call and two samples of forward alone
+    assert first[5] < 0.05 and second[5] < 0.05 and second[2] < first[2]
+    assert second[0] == pytest.approx(first[0], rel=0.3)
+
+
+def test_an_architecture_that_cannot_run_takes_no_time() -> None:
+    assert scaling(lambda n: 1e-5 * n).seconds([replace(CELL, architecture="broken")]) == [0.0]
+
+
+def test_a_training_is_its_steps_its_looks_and_its_tests() -> None:
+    forecast = TrainingForecast({("t", "a", ""): LOOK})
+    assert forecast.of(FINAL) == pytest.approx(100 * 0.1 + (4 + 1) * 2.0 + 3.0, abs=0.1)
+    training = {**FINAL.training, "tests": False}  # type: ignore[dict-item]
+    assert forecast.of(replace(FINAL, training=training)) == pytest.approx(20.0, abs=0.1)
+    limited = {**training, "recipe": {**RECIPE, "seconds": 5.0}}
+    assert forecast.of(replace(FINAL, training=limited)) == pytest.approx(5.0 + 3 * 2.0, abs=0.1)
+
+
+def test_a_child_loads_a_task_once() -> None:
+    forecast = TrainingForecast({("t", "a", ""): LOOK, ("t", "b", ""): LOOK})
+    found = forecast.seconds([FINAL, FINAL, replace(FINAL, architecture="b", worker="b")])
+    assert found[0] - found[1] == pytest.approx(7.0, abs=0.2)
+    assert found[2] == pytest.approx(found[0])
+
+
+def test_what_could_not_be_looked_at_stands_at_the_mean_and_is_named() -> None:
+    forecast = TrainingForecast({("t", "a", ""): LOOK, ("t", "b", "wide"): None})
+    assert forecast.guessed == ("b wide",)
+    assert forecast.of(replace(FINAL, architecture="b", variant="wide")) == pytest.approx(forecast.of(FINAL))
+    nothing = TrainingForecast({("t", "a", ""): None})
+    found = estimate([FINAL], nothing, {})
+    assert math.isnan(found.wall_s) and "not estimated" in lines(found, [])[0]
+
+
+def test_an_estimate_adds_up_and_a_busy_machine_takes_longer() -> None:
+    quiet = estimate([FINAL, FINAL], TrainingForecast({("t", "a", ""): LOOK}), {"start-up": 3.0})
+    busy = estimate([FINAL, FINAL], TrainingForecast({("t", "a", ""): {**LOOK, "busy": 2.0}}), {"start-up": 3.0})
+    assert sum(quiet.parts.values()) == pytest.approx(quiet.wall_s, abs=0.05)
+    assert quiet.wall_s == quiet.quiet_s == busy.quiet_s
+    assert busy.wall_s - 3 == pytest.approx(2 * (quiet.wall_s - 3))
+    assert "other programs" in "\n".join(lines(busy, [])) and "other programs" not in "\n".join(lines(quiet, []))
+    assert quiet.trials == 2 and quiet.memory_bytes == 1 << 20 and quiet.peak_disk_bytes > quiet.disk_bytes > 0
+
+
+def test_past_estimates_are_held_against_what_was_measured(tmp_path: Path) -> None:
+    def run(name: str, guess: float, wall: float, **changes: Any) -> Run:
+        made = Run.create(tmp_path, name)
+        made.write_json("environment.json", {"environment_id": changes.pop("machine", "here")})
+        made.write_json(FILE, {"wall_s": guess})
+        summary = {"wall_s": wall, "sessions": 1, "complete": True, "reused": 0}
+        made.write_json("summary.json", {**summary, **changes})
+        return made
+
+    runs = [
+        run("a", 80, 100), run("b", 13, 10), run("elsewhere", 1, 9, machine="there"),
+        run("stopped", 9, 1, complete=False), run("twice", 9, 1, sessions=2), run("nothing", float("nan"), 1),
+    ]  # fmt: skip
+    assert past(runs, "here") == [0.8, 1.3]
+    found = estimate([FINAL], TrainingForecast({("t", "a", ""): LOOK}), {})
+    assert "the last 2 estimates were 0.80 to 1.30 times what was then measured" in "\n".join(lines(found, [0.8, 1.3]))
+
+
+def test_looking_ends_in_time_and_outlives_what_fails() -> None:
+    now = [0.0]
+
+    class Worker:
+        def call(self, name: str, payload: Any, **_: Any) -> Any:
+            now[0] += 0.7 * MOST_SECONDS
+            ok = payload["trial"].architecture == "a"
+            return SimpleNamespace(status="ok" if ok else "error", result={"step": 1.0} if ok else None)
+
+        def alive(self) -> bool:
+            return True
+
+        def close(self) -> None:
+            pass
+
+    asker = Asker(SimpleNamespace(start=Worker), clock=lambda: now[0])  # type: ignore[arg-type]
+    assert asker.look(replace(FINAL, architecture="raises"), {}) is None
+    assert asker.look(FINAL, {}) == {"step": 1.0}
+    assert asker.look(FINAL, {}) is None
