@@ -41,7 +41,7 @@ ALLOWED = {
         "datasets",
         "tokenizers",
     },
-    "bench": {"bench", "results", "torch", "numpy", "pydantic", "yaml", "psutil", "pynvml", "rich"},
+    "bench": {"bench", "results", "torch", "numpy", "pydantic", "yaml", "psutil", "pynvml", "rich", "ray"},
 }
 STRICTER = {"bench/contract.py": {"torch"}, "bench/registry.py": {"torch"}}
 

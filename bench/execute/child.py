@@ -109,6 +109,8 @@ def _describe(payload: dict[str, Any], send: Send) -> dict[str, Any]:
     from bench.source import source_hash
 
     device = open_device(payload["device"]).name if payload.get("device") else ""
+    if device.startswith("cuda"):  # where a trial spreads over several, they follow one another
+        open_device(f"cuda:{int(device.split(':')[1]) + payload.get('devices', 1) - 1}")
     return {
         "architectures": [_entry(e) for e in ARCHITECTURES.entries.values()],
         "tasks": [_entry(e) for e in TASKS.entries.values()],
