@@ -64,5 +64,10 @@ class Trial:
             content |= {**unlimited, "training": {**self.training, "recipe": recipe}}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
 
+    @property
+    def devices(self) -> int:
+        """That its training spreads over."""
+        return int((self.training or {}).get("devices", 1))
+
     def without(self, phases: set[str]) -> Trial:
         return replace(self, phases=tuple(p for p in self.phases if p not in phases))

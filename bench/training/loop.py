@@ -98,6 +98,7 @@ class Training:
     ) -> None:
         self.model, self.task, self.recipe, self.clock, self.device = model, task, recipe, clock, device
         self.dtype, self.seed, self.meter = dtype, seed, meter
+        self.draws_of: tuple[int, ...] = ()  # more names of the stream that dropout draws from
         self.path = folder / "state.pt" if folder is not None else None
         self.on_curve, self.on_progress, self.on_note = on_curve, on_progress, on_note
         self.optimizer = make_optimizer(model, recipe)
@@ -187,19 +188,15 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = self._lr(step)
         # Always: an architecture may draw for reasons of its own, and must not draw from what another trial left.
-        seed_draws(stream("dropout", self.seed, step).initial_seed())
+        seed_draws(stream("dropout", self.seed, step, *self.draws_of).initial_seed())
         batches = [self._batch(step * recipe.accumulate + i) for i in range(recipe.accumulate)]
         count = max(1, sum(predictions(batch) for batch in batches))
         total: Tensor | None = None
-        for batch in batches:
+        for i, batch in enumerate(batches, start=1):
             self.state.tokens += tokens(batch)
             self.state.positions += positions(batch)
-            on_device = batch if self.device == "cpu" else batch.to(self.device)
-            with self.precision():
-                outputs = self.forward(*on_device.arguments)
-            loss = loss_sum(outputs, on_device.targets, self.task.shape, recipe.label_smoothing) / count
-            loss.backward()
-            total = loss.detach() if total is None else total + loss.detach()
+            loss = self._backward(batch, count, last=i == len(batches))
+            total = loss if total is None else total + loss
         assert total is not None
         norm = nn.utils.clip_grad_norm_(self.parameters, recipe.clip or math.inf)
         self.optimizer.step()
@@ -207,6 +204,19 @@ class Training:
         self._losses.append(total)
         self._norms.append(norm.detach())
         self.state.step += 1
+
+    def _backward(self, batch: Batch, count: float, last: bool) -> Tensor:
+        """Gradients of one pass. Returns its part of the loss, a mean over the `count` predictions of the whole step.
+
+        Args:
+            last: whether the step ends with this pass.
+        """
+        on_device = batch if self.device == "cpu" else batch.to(self.device)
+        with self.precision():
+            outputs = self.forward(*on_device.arguments)
+        loss = loss_sum(outputs, on_device.targets, self.task.shape, self.recipe.label_smoothing) / count
+        loss.backward()
+        return loss.detach()
 
     def _batch(self, index: int) -> Batch:
         batch = self.task.train_batch(index, self.recipe.batch, self.seed)
