@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -81,6 +81,19 @@ def main(
     verify: Annotated[str, typer.Option(metavar="RUN", help="some trials of a run again: do they agree?")] = "",
     sample: Annotated[int, typer.Option(min=1, help="how many trials --verify takes")] = 8,
     draw: Annotated[int, typer.Option(help="which ones --verify takes: another number, other trials")] = 0,
+    executor: Annotated[
+        str, typer.Option(help="local: one trial at a time, here; ray: many, see docs/cluster.md")
+    ] = "local",
+    address: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="of the Ray cluster; by default this machine's, or a new one of it")
+    ] = "",
+    trainings_per_device: Annotated[
+        int,
+        typer.Option(min=1, help="that may share a GPU (or a machine's cores) with --executor ray; timings never do"),
+    ] = 1,
+    devices_per_trial: Annotated[
+        int, typer.Option(min=1, help="GPUs that one training spreads over, data-parallel")
+    ] = 1,
     list_: Annotated[bool, typer.Option("--list", help="show architectures, tasks, suites and runs")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="show what would be run and what it takes, and stop")
@@ -123,6 +136,10 @@ def main(
                 tuple(plugin),
                 pretrained,
                 budget,
+                executor,
+                address,
+                trainings_per_device,
+                devices_per_trial,
             )
             raise typer.Exit(_run(choice, places, dry_run=dry_run, fresh=fresh, debug=debug))
         else:
@@ -153,10 +170,15 @@ class _Choice:
     plugins: tuple[str, ...]
     pretrained: str = ""
     budget: str = ""
+    executor: str = "local"
+    address: str = ""
+    trainings_per_device: int = 1
+    devices_per_trial: int = 1
 
 
 def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: bool) -> int:
     """Plan and run one suite, render its page. Returns the exit status."""
+    from bench.execute.executor import LocalExecutor
     from bench.execute.progress import Progress, duration
     from bench.execute.runner import Runner, Stamp
     from bench.execute.worker import Pool
@@ -164,27 +186,32 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
     from bench.kinds.common import Context
     from bench.kinds.foresight import foresee
     from bench.provenance import write_source
-    from bench.spec import load_suite, resolve
+    from bench.spec import files_named, load_suite, resolve
     from results.store import Run, list_runs
 
     began, sections = time.perf_counter(), {}
     suite = load_suite(choice.suite)
-    data = places.workplace()
-    pool = Pool(PACKAGES, choice.plugins, data=data)
-    known = _describe(pool, choice.device)
-    environment = known["environment"]
-    device = environment["device"]
+    start = _find_run(places, choice.pretrained).folder if choice.pretrained else None
+    for option, wanted in (("--pretrained", start is not None), ("--devices-per-trial", choice.devices_per_trial > 1)):
+        if wanted and suite.kind != "train":
+            raise Stop(f"suite '{suite.suite}' trains nothing; leave {option} out")
+    pool = Pool(PACKAGES, choice.plugins, data=places.workplace())
+    cluster = _cluster(choice, pool)
+    known = _describe(pool, "cpu" if cluster else choice.device, choice.devices_per_trial)
+    device = cluster.device if cluster else known["environment"]["device"]
     preset = choice.preset or ("quick" if device == "cpu" else "standard")
     spec = resolve(suite, preset, _overrides(choice, suite, preset))
+    if cluster:
+        paths = files_named([spec.model_dump(mode="json"), str(start.resolve()) if start else ""])
+        known = cluster.describe(known, paths)
+    environment = known["environment"]
+    device = environment["device"]
     sections["start-up"] = time.perf_counter() - began
 
     began_planning = time.perf_counter()
-    start = _find_run(places, choice.pretrained).folder if choice.pretrained else None
-    if start is not None and suite.kind != "train":
-        raise Stop(f"suite '{suite.suite}' trains nothing; leave --pretrained out")
-    prepared = _kind(suite.kind)(
-        Context(suite, preset, spec, known, pool, device, _command(), _now(), start, plugins=choice.plugins)
-    )
+    context = Context(suite, preset, spec, known, pool, device, _command(), _now(), start, plugins=choice.plugins,
+                      devices=choice.devices_per_trial)  # fmt: skip
+    prepared = _kind(suite.kind)(context)
     sections["planning"] = time.perf_counter() - began_planning
     name = _fresh_name(places.runs, prepared.run_id) if fresh else prepared.run_id
     prepared, guess = foresee(prepared, places.runs / name, choice.budget, sections, always=dry_run)
@@ -201,7 +228,6 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
     run = Run.create(places.runs, name)
     lock = run.lock()
     _check_writable(places.site)
-    pool = Pool(PACKAGES, choice.plugins, str(run.folder / "worker.log"), replace(data, run=str(run.folder)))
     prepared.write_plan(run)
     run.write_json("environment.json", environment)
     write_source(run, environment["git_dirty"], choice.plugins)
@@ -211,8 +237,10 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
     stamp = Stamp(suite.suite, environment["environment_id"], environment["git_commit"], environment["git_dirty"])
     terminal = sys.stdout.isatty() and not os.environ.get("CI")
     interrupted = False
-    with Progress(prepared.expected, terminal) as progress:
-        runner = Runner(run, pool, stamp, progress.start, progress.end, progress.inside)
+    executor = cluster or LocalExecutor(pool)
+    executor.attach(run.folder)
+    with Progress(prepared.expected, terminal, lambda: executor.slots) as progress:
+        runner = Runner(run, executor, stamp, progress.start, progress.end, progress.inside)
         try:
             runner.execute(progress.watch(prepared.stages(run)))
         except KeyboardInterrupt:
@@ -237,6 +265,26 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
     if interrupted:
         raise KeyboardInterrupt
     return SOME_FAILED if tally.statuses["error"] or tally.statuses["nan"] else OK
+
+
+def _cluster(choice: _Choice, pool: Any) -> Any:
+    """The cluster that was asked for; None to run here."""
+    from bench.registry import did_you_mean
+
+    if choice.executor not in ("local", "ray"):
+        raise Stop(f"--executor: no '{choice.executor}'; {did_you_mean(choice.executor, ['local', 'ray'])}")
+    if choice.executor == "local":
+        for option, given in (
+            ("--address", choice.address),
+            ("--trainings-per-device", choice.trainings_per_device > 1),
+        ):
+            if given:
+                raise Stop(f"{option} is for --executor ray; add that, or leave it out")
+        return None
+    from bench.execute.cluster import Cluster
+
+    lanes, devices = choice.trainings_per_device, choice.devices_per_trial
+    return Cluster(choice.address, pool, choice.device, lanes, devices, _say)
 
 
 def _overrides(choice: _Choice, suite: Any, preset: str) -> dict[str, Any]:
@@ -310,11 +358,11 @@ def _check_writable(site: Path) -> None:
         raise Stop(f"cannot write pages to {site}: {error.strerror}; choose another place with --out DIR") from error
 
 
-def _describe(pool: Any, device: str) -> dict[str, Any]:
+def _describe(pool: Any, device: str, devices: int = 1) -> dict[str, Any]:
     """Registry and environment, as a child sees them."""
     worker = pool.start()
     try:
-        answer = worker.call("describe", {"device": device}, timeout=300)
+        answer = worker.call("describe", {"device": device, "devices": devices}, timeout=300)
     finally:
         worker.close()
     if answer.status != "ok":

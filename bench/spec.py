@@ -323,6 +323,15 @@ def _read(path: Path) -> Any:
         raise SpecError(f"{path}: {error}") from error
 
 
+def files_named(settings: Any) -> tuple[str, ...]:
+    """Files and folders of this machine that settings name by their whole path."""
+    if isinstance(settings, dict):
+        settings = list(settings.values())
+    if isinstance(settings, (list, tuple)):
+        return tuple(path for value in settings for path in files_named(value))
+    return (settings,) if isinstance(settings, str) and settings.startswith("/") and Path(settings).exists() else ()
+
+
 def resolve(suite: SuiteFile, preset: str, overrides: dict[str, Any], where: str = "") -> Spec:
     """Base, then the preset's changes, then overrides (keys may be dotted: `settings.NAME.heads`)."""
     if preset not in suite.presets:

@@ -78,7 +78,12 @@ class Trial:
     def from_json(cls, line: str) -> Trial:
         """Read one line. Raises ValueError, TypeError or KeyError where it is no trial."""
         raw = json.loads(line)
-        return cls(**{**raw, "phases": tuple(raw["phases"])})
+        return cls(**{**raw, "phases": tuple(raw["phases"]), "grid": tuple(raw.get("grid") or ())})
+
+    @property
+    def devices(self) -> int:
+        """That its training spreads over."""
+        return int((self.training or {}).get("devices", 1))
 
     def without(self, phases: set[str]) -> Trial:
         return replace(self, phases=tuple(p for p in self.phases if p not in phases))

@@ -43,7 +43,7 @@ ALLOWED = {
         "PIL",
         "pyarrow",
     },
-    "bench": {"bench", "results", "torch", "numpy", "pydantic", "yaml", "psutil", "pynvml", "rich"},
+    "bench": {"bench", "results", "torch", "numpy", "pydantic", "yaml", "psutil", "pynvml", "rich", "ray"},
 }
 STRICTER = {"bench/contract.py": {"torch"}, "bench/registry.py": {"torch"}}
 

@@ -6,10 +6,11 @@ import random
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.execute.executor import LocalExecutor
 from bench.execute.runner import Runner, Stage, Stamp
 from bench.execute.worker import Pool
 from bench.spec import SpecError
@@ -75,8 +76,9 @@ def run_again(
     with tempfile.TemporaryDirectory() as folder:
         for number, trial in enumerate(chosen):
             run = Run.create(Path(folder), f"again-{number}")
-            own = replace(pool, log=str(run.folder / "worker.log"), data=replace(pool.data, run=str(run.folder)))
-            Runner(run, own, stamp).execute([Stage("again", (trial,))])
+            executor = LocalExecutor(pool)
+            executor.attach(run.folder)
+            Runner(run, executor, stamp).execute([Stage("again", (trial,))])
             (record,) = run.read()[0]
             found.append(record)
             on_end(trial, record)

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.execute import lifeline
-from bench.execute.failures import NotFinite, Send, Unsupported
+from bench.execute.failures import NotFinite, RankFailed, Send, Unsupported
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Workplace:
 
 NOWHERE = Workplace()
 _workplace = NOWHERE
+_registered: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # packages and plug-ins
 
 
 class _Speaker:
@@ -72,8 +73,8 @@ def main(
     workplace: Workplace,
 ) -> None:
     """Runs in the child until the pipe closes. A plug-in that cannot be loaded fails every call with its reason."""
-    global _workplace
-    _workplace = workplace
+    global _workplace, _registered
+    _workplace, _registered = workplace, (packages, plugins)
     lifeline.settle()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     gc.freeze()  # what was imported before the fork is never garbage: collections then take no time, and copy no pages
@@ -82,13 +83,7 @@ def main(
     lifeline.hold(far_end, speaker.beat)
     problem: BaseException | None = None
     try:
-        for package in packages:
-            importlib.import_module(package)
-        from bench.registry import load_entry_points, load_plugin
-
-        notes = load_entry_points()
-        for plugin in plugins:
-            load_plugin(plugin)
+        notes = register(packages, plugins)
     except BaseException as error:
         problem, notes = error, []
     while True:
@@ -111,6 +106,18 @@ def main(
         speaker.send(*last)
 
 
+def register(packages: tuple[str, ...], plugins: tuple[str, ...]) -> list[str]:
+    """Load everything that registers something. Returns one sentence for each installed plug-in that failed."""
+    for package in packages:
+        importlib.import_module(package)
+    from bench.registry import load_entry_points, load_plugin
+
+    notes = load_entry_points()
+    for plugin in plugins:
+        load_plugin(plugin)
+    return notes
+
+
 def describe_failure(error: BaseException) -> tuple[str, str, str]:
     """Status, one line of reason, and the trace for `--debug`."""
     from bench.conformance import ContractBroken
@@ -121,6 +128,8 @@ def describe_failure(error: BaseException) -> tuple[str, str, str]:
     from bench.measure.timing import OverTime
     from bench.registry import RegistryError
 
+    if isinstance(error, RankFailed):
+        return error.end
     trace = "".join(traceback.format_exception(error))
     first_line = next(iter(str(error).strip().splitlines()), "")[:600]
     if isinstance(error, OverTime):
@@ -146,6 +155,8 @@ def _describe(payload: dict[str, Any], send: Send) -> dict[str, Any]:
     from bench.source import source_hash
 
     device = open_device(payload["device"]).name if payload.get("device") else ""
+    if device.startswith("cuda"):  # where a trial spreads over several, they follow one another
+        open_device(f"cuda:{int(device.split(':')[1]) + payload.get('devices', 1) - 1}")
     return {
         "architectures": [_entry(e) for e in ARCHITECTURES.entries.values()],
         "tasks": [_entry(e) for e in TASKS.entries.values()],
@@ -245,10 +256,14 @@ def _trial(trial: Any, send: Send) -> dict[str, Any]:
         from bench.execute.measurements import run_trial
 
         result = run_trial(trial, send)
+    elif trial.kind == "train" and trial.devices > 1:
+        from bench.execute.ranks import launch
+
+        result = launch(trial, send, *_registered, _workplace)
     else:
         from bench.training.trials import run_training_trial
 
-        result = run_training_trial(trial, send, _places(), Path(_workplace.run) if _workplace.run else None)
+        result = run_training_trial(trial, send, *folders(_workplace))
     if held_down := throttling(trial.device):
         send("note", "throttling", held_down)
     return result
@@ -261,10 +276,16 @@ def _task(payload: dict[str, Any], send: Send) -> dict[str, Any]:
     return describe_task(payload["name"], payload["settings"], payload["mode"], payload["patches"], _places())
 
 
-def _places() -> Any:
+def folders(workplace: Workplace) -> tuple[Any, Path | None]:
+    """Where data are, and the run's folder."""
     from bench.contract import Places
 
-    return Places(Path(_workplace.local) if _workplace.local else None, Path(_workplace.cache))
+    places = Places(Path(workplace.local) if workplace.local else None, Path(workplace.cache))
+    return places, Path(workplace.run) if workplace.run else None
+
+
+def _places() -> Any:
+    return folders(_workplace)[0]
 
 
 def _translate(payload: dict[str, Any], send: Send) -> list[dict[str, Any]]:

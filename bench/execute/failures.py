@@ -13,3 +13,11 @@ class NotFinite(Exception):
 
 class Unsupported(Exception):
     """What was asked for is not something this encoder does."""
+
+
+class RankFailed(Exception):
+    """One process of a training that spreads over several devices ended badly; `end` is a status, its reason and a trace."""
+
+    def __init__(self, status: str, reason: str, trace: str = "") -> None:
+        super().__init__(reason)
+        self.end = status, reason, trace

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from bench.execute.runner import Stage
@@ -70,11 +70,13 @@ class Progress:
 
     Args:
         total: trials of the whole run, those of stages that are not known yet as well.
+        at_once: how many run side by side, at most.
     """
 
-    def __init__(self, total: int, terminal: bool) -> None:
+    def __init__(self, total: int, terminal: bool, at_once: Callable[[], int] = lambda: 1) -> None:
         self.estimator = Estimator()
         self.total = total
+        self.at_once = at_once
         self.count = 0
         self.now = ""
         self.said = time.monotonic()
@@ -120,15 +122,17 @@ class Progress:
         self.count += 1
         self.estimator.done(trial, record)
         if self.bar is not None:
-            self.bar.update(self.task, completed=self.count, left=_about(self.estimator.left()))
+            self.bar.update(self.task, completed=self.count, left=self._left())
         else:
             self._say(describe(trial))
 
     def _say(self, text: str) -> None:
         if time.monotonic() - self.said > QUIET_SECONDS:
             self.said = time.monotonic()
-            left = _about(self.estimator.left())
-            print(f"{self.count} of {self.total} trials, {left}; now {text}", flush=True)
+            print(f"{self.count} of {self.total} trials, {self._left()}; now {text}", flush=True)
+
+    def _left(self) -> str:
+        return _about(self.estimator.left() / self.at_once())
 
 
 def describe(trial: Trial) -> str:

@@ -2,6 +2,9 @@
 
 Larger cells of what ran out of memory or time are not tried; they become rows that say so. An architecture that breaks
 the contract is not measured; its cells become rows that say so.
+
+Where several trials run at once, the rows are those of one after another: a trial waits for every earlier one that could
+still rule it out (see `_waits_for`), and for no other.
 """
 
 from __future__ import annotations
@@ -12,7 +15,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from bench.execute.worker import Answer, Pool, Worker
+from bench.execute.executor import Executor
+from bench.execute.worker import Answer
 from bench.trial import Trial
 from results.schema import Record, Status
 from results.store import Run, latest
@@ -26,7 +30,7 @@ Competitor = tuple[str, str, str]  # task ("" where problems hold for all), arch
 
 @dataclass(frozen=True)
 class Stage:
-    """Trials to be run one after another.
+    """Trials in their order; a stage begins when the one before it has ended.
 
     Attributes:
         section: name under which its time outside measured steps is booked.
@@ -57,7 +61,8 @@ class Stamp:
 
 @dataclass
 class Tally:
-    """How the run went: records by status, and where its time went, in seconds."""
+    """How the run went: records by status, and where its time went, in seconds. Measured time is shared out over what ran
+    side by side, so that it is a part of the run's time."""
 
     statuses: Counter[str] = field(default_factory=Counter)
     reused: int = 0
@@ -70,6 +75,28 @@ class Tally:
 Progress = Callable[[Trial, Record], None]
 
 
+@dataclass(frozen=True)
+class _Started:
+    """A trial that runs, and phases of it that were left out, with status and reason."""
+
+    trial: Trial
+    reasons: dict[str, tuple[str, str]]
+
+
+def _waits_for(trial: Trial) -> set[tuple[object, ...]]:
+    """Names under which earlier trials could still rule this one out, or some of its phases."""
+    own = _competitor(trial)
+    return {own} if trial.kind == "train" else {own, (own, trial.kind, trial.regime)}
+
+
+def _rules_over(trial: Trial) -> set[tuple[object, ...]]:
+    """The names that it has for later ones: a check for all of its competitor, others for the lengths beside theirs."""
+    own = _competitor(trial)
+    if trial.kind == "train":  # one that ran out says nothing about another
+        return set()
+    return {own} if trial.kind == "check" else {(own, trial.kind, trial.regime)}
+
+
 @dataclass
 class Runner:
     """Runs one plan into one run folder.
@@ -79,7 +106,7 @@ class Runner:
     """
 
     run: Run
-    pool: Pool
+    executor: Executor
     stamp: Stamp
     on_start: Callable[[Trial], None] = lambda trial: None
     on_end: Progress = lambda trial, record: None
@@ -87,77 +114,99 @@ class Runner:
     tally: Tally = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
-        self._workers: dict[str, Worker] = {}
+        self._running: dict[int, _Started] = {}
+        self._tickets = 0
         self._broken: dict[Competitor, tuple[str, str]] = {}
         # (competitor, kind, regime, phase) -> the shortest length that ran out, how, and in which seed
         self._stopped: dict[tuple[Competitor, str, str, str], tuple[int, str, int]] = {}
+        self._done: dict[str, Record] = {}
 
     def execute(self, stages: Iterable[Stage]) -> Tally:
         """Run every trial that has no good record yet. KeyboardInterrupt ends it; what is written stays."""
         records, skipped = self.run.read()
         self.tally.warnings += skipped
-        done = {r.trial_id: r for r in latest(records)}
+        self._done = {r.trial_id: r for r in latest(records)}
         try:
             for stage in stages:
-                for trial in stage.trials:
-                    before = time.perf_counter()
-                    previous = done.get(trial.trial_id)
-                    if previous is not None and previous.status == "ok":
-                        self._forget(previous)  # killed between the record and this
-                        self.tally.reused += 1
-                        self.tally.statuses["ok"] += 1
-                        self.on_end(trial, previous)
-                        continue
-                    record = self._one(trial, stage.problem(trial))
-                    if not _same_skip(previous, record):
-                        self.run.append(record)
-                    self._forget(record)
-                    self.tally.statuses[record.status] += 1
-                    self.tally.measured_s += record.measured_s
-                    self.on_end(trial, record)
-                    self.tally.sections[stage.section] += time.perf_counter() - before - record.measured_s
+                before, measured = time.perf_counter(), self.tally.measured_s
+                try:
+                    self._stage(stage)
+                finally:
+                    spent = time.perf_counter() - before - (self.tally.measured_s - measured)
+                    self.tally.sections[stage.section] += spent
         finally:
-            self._close()
+            self.executor.close()
         return self.tally
 
     def _forget(self, record: Record) -> None:
         if record.status == "ok" and record.kind == "train":
             self.run.forget_state(record.trial_id)
 
-    def _one(self, trial: Trial, problem: tuple[str, str] | None) -> Record:
-        problem = problem or self._broken.get(_competitor(trial))
-        if problem is not None:
-            return self._skip(trial, *problem)
+    def _stage(self, stage: Stage) -> None:
+        waiting = list(stage.trials)
+        while waiting or self._running:
+            waiting = self._begin(stage, waiting)
+            if self._running:
+                ended = self.executor.wait(self.on_progress)
+                started = self._running.pop(ended.ticket)
+                self._finish(started, ended.answer, ended.started, ended.wall_s)
+
+    def _begin(self, stage: Stage, waiting: list[Trial]) -> list[Trial]:
+        """Start or settle what can be, in order. Returns what has to wait."""
+        left: list[Trial] = []
+        unsettled = {key for started in self._running.values() for key in _rules_over(started.trial)}
+        for place, trial in enumerate(waiting):
+            if self.executor.full:
+                return left + waiting[place:]
+            if unsettled.isdisjoint(_waits_for(trial)):
+                if not self._start(stage, trial):
+                    continue
+            else:
+                left.append(trial)
+            unsettled |= _rules_over(trial)
+        return left
+
+    def _start(self, stage: Stage, trial: Trial) -> bool:
+        """Start it, or return False where it is settled without: done before, or known to lead nowhere."""
+        previous = self._done.get(trial.trial_id)
+        if previous is not None and previous.status == "ok":
+            self._forget(previous)  # killed between the record and this
+            self.tally.reused += 1
+            self.tally.statuses["ok"] += 1
+            self.on_end(trial, previous)
+            return False
+        problem = stage.problem(trial) or self._broken.get(_competitor(trial))
         reasons = self._out_of_reach(trial)
-        if reasons and len(reasons) == len(trial.phases):
-            status, reason = next(iter(reasons.values()))
-            return self._skip(trial, status, reason)
+        if problem is None and reasons and len(reasons) == len(trial.phases):
+            problem = next(iter(reasons.values()))
+        if problem is not None:
+            self._write(trial, self._skip(trial, *problem))
+            return False
         self.on_start(trial)
-        started, began = datetime.now(UTC), time.perf_counter()
-        answer = self._call(trial.without(set(reasons)))
+        self._tickets += 1
+        self._running[self._tickets] = _Started(trial, reasons)
+        self.executor.start(self._tickets, trial.without(set(reasons)))
+        return True
+
+    def _finish(self, begun: _Started, answer: Answer, started: str, wall: float) -> None:
+        trial, reasons = begun.trial, begun.reasons
+        if answer.trace:
+            self.tally.traces.append(f"{trial.kind} {trial.architecture} T={trial.length}\n{answer.trace}")
         if answer.others > BUSY_CORES:
             answer.notes.append(f"other programs kept {answer.others:.1f} cores busy")
         self._learn(trial, answer)
         if reasons and answer.status == "ok":  # measured what could be; the rest is what ended this architecture
             answer.status, answer.reason = next(iter(reasons.values()))
             answer.phase = next(iter(reasons))
-        return self._record(trial, answer, started.isoformat(timespec="seconds"), time.perf_counter() - began)
+        self._write(trial, self._record(trial, answer, started, wall))
 
-    def _call(self, trial: Trial) -> Answer:
-        worker = self._workers.get(trial.worker)
-        if worker is None or not worker.alive():
-            worker = self._workers[trial.worker] = self.pool.start()
-        answer = worker.call(
-            "trial",
-            trial,
-            timeout=trial.timeout,
-            memory=trial.memory,
-            silence=trial.silence,
-            on_progress=self.on_progress,
-        )
-        if answer.trace:
-            self.tally.traces.append(f"{trial.kind} {trial.architecture} T={trial.length}\n{answer.trace}")
-        return answer
+    def _write(self, trial: Trial, record: Record) -> None:
+        if not _same_skip(self._done.get(record.trial_id), record):
+            self.run.append(record)
+        self._forget(record)
+        self.tally.statuses[record.status] += 1
+        self.tally.measured_s += record.measured_s / self.executor.slots
+        self.on_end(trial, record)
 
     def _learn(self, trial: Trial, answer: Answer) -> None:
         if trial.kind == "check" and answer.status != "ok":
@@ -206,10 +255,6 @@ class Runner:
                 "skipped": skipped, "load": round(answer.others, 2), **answer.extra,
             },
         )  # fmt: skip
-
-    def _close(self) -> None:
-        while self._workers:
-            self._workers.popitem()[1].close()
 
 
 def _same_skip(previous: Record | None, record: Record) -> bool:

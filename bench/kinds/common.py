@@ -25,11 +25,12 @@ class Context:
     """One suite at one preset on one machine.
 
     Attributes:
-        known: the registry and the environment, as a child described them.
+        known: the registry and the environment, as a child described them; `memory`, where trials run on other machines.
         created: when the command began, ISO 8601. command: what reproduces the run.
         pretrained: folder of a run whose encoders are the place to start from; None to start from nothing.
         budget: what was cut for lack of time, see bench.allowance.entry; empty where nothing was.
         plugins: files and modules that were registered.
+        devices: that one training spreads over.
     """
 
     suite: SuiteFile
@@ -43,10 +44,12 @@ class Context:
     pretrained: Path | None = None
     budget: dict[str, Any] = field(default_factory=dict)
     plugins: tuple[str, ...] = ()
+    devices: int = 1
 
     @property
     def memory_limit(self) -> int:
-        return memory_limit(self.spec.memory_share)
+        """Bytes that a trial may take: a share of the machine's where it runs."""
+        return int((self.known.get("memory") or machine_memory()) * self.spec.memory_share) >> 28 << 28
 
     def plan_head(self, run: Run) -> dict[str, Any]:
         """What the plan of every kind of suite says."""
@@ -164,12 +167,12 @@ class Sizer:
         self.worker.close()
 
 
-def memory_limit(share: float) -> int:
-    """Bytes that a trial may take: a share of the machine's memory, or of the container's where that is less.
+def machine_memory() -> int:
+    """Bytes of the machine, or of the container where that has less.
 
-    Of all memory, not of what is free just now: the limit is part of what a trial is, and must not change by itself.
+    All memory, not what is free just now: a trial's limit is part of what it is, and must not change by itself.
     """
     total = psutil.virtual_memory().total
     with contextlib.suppress(OSError, ValueError):  # no container, or no limit ("max")
         total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return int(total * share) >> 28 << 28
+    return total

@@ -130,6 +130,11 @@ class TrainingSuite:
                 answer = worker.call("task", request, timeout=1800)
                 if answer.status != "ok":
                     raise SpecError(answer.reason)
+                if recipe.batch < self.context.devices:
+                    raise SpecError(
+                        f"{name}: a batch of {recipe.batch} cannot be spread over {self.context.devices} devices; set "
+                        "recipe.batch, and keep the batch of a step by recipe.accumulate"
+                    )
                 search = plan.search or self.spec.search
                 seeds = plan.seeds or self.spec.seeds
                 found.append(LearntTask(name, entry, plan, recipe, search, seeds, answer.result,
@@ -232,6 +237,8 @@ class TrainingSuite:
             "recipe": recipe.model_dump(mode="json"), "shape": task.found["shape"], "tests": False, "generate": None,
             **fields.pop("training", {}),
         }  # fmt: skip
+        if context.devices > 1 and kind in ("train", "cost"):  # left out for one, so that ids stay what they are
+            training["devices"] = context.devices
         if c.start is not None and kind == "train":
             training["pretrained"] = c.start.of(fields["seed"])
         return Trial(

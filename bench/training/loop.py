@@ -101,6 +101,7 @@ class Training:
         self.shape = shape or task.shape
         self.model, self.task, self.recipe, self.clock, self.device = model, task, recipe, clock, device
         self.dtype, self.seed, self.meter = dtype, seed, meter
+        self.draws_of: tuple[int, ...] = ()  # more names of the stream that dropout draws from
         self.path = folder / "state.pt" if folder is not None else None
         self.on_curve, self.on_progress, self.on_note = on_curve, on_progress, on_note
         self.optimizer = make_optimizer(model, recipe)
@@ -197,20 +198,17 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = self._lr(step)
         # Always: an architecture may draw for reasons of its own, and must not draw from what another trial left.
-        seed_draws(stream("dropout", self.seed, step).initial_seed())
+        seed_draws(stream("dropout", self.seed, step, *self.draws_of).initial_seed())
         batches = [self._batch(step * recipe.accumulate + i) for i in range(recipe.accumulate)]
         count = max(1, sum(predictions(batch) for batch in batches))
         total: Tensor | None = None
         for i, batch in enumerate(batches):
             self.state.tokens += tokens(batch, self.shape)
             self.state.positions += positions(batch, self.shape)
-            on_device = batch if self.device == "cpu" else batch.to(self.device)
-            on_device = prepared(self.task, on_device, (step * recipe.accumulate + i, self.seed))
-            with self.precision():
-                outputs = self.forward(*on_device.arguments)
-            loss = loss_sum(outputs, on_device.targets, self.shape, recipe.label_smoothing) / count
-            loss.backward()
-            total = loss.detach() if total is None else total + loss.detach()
+            batch = batch if self.device == "cpu" else batch.to(self.device)
+            batch = prepared(self.task, batch, (step * recipe.accumulate + i, self.seed))
+            loss = self._backward(batch, count, last=i == len(batches) - 1)
+            total = loss if total is None else total + loss
         assert total is not None
         norm = nn.utils.clip_grad_norm_(self.parameters, recipe.clip or math.inf)
         self.optimizer.step()
@@ -218,6 +216,19 @@ class Training:
         self._losses.append(total)
         self._norms.append(norm.detach())
         self.state.step += 1
+
+    def _backward(self, batch: Batch, count: float, last: bool) -> Tensor:
+        """Gradients of one pass. Returns its part of the loss, a mean over the `count` predictions of the whole step.
+
+        Args:
+            batch: on the device, as the model is shown it.
+            last: whether the step ends with this pass.
+        """
+        with self.precision():
+            outputs = self.forward(*batch.arguments)
+        loss = loss_sum(outputs, batch.targets, self.shape, self.recipe.label_smoothing) / count
+        loss.backward()
+        return loss.detach()
 
     def _batch(self, index: int) -> Batch:
         batch = self.task.train_batch(index, self.recipe.batch, self.seed)

@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -49,6 +49,7 @@ from bench.sampler import Sampler
 from bench.training import checkpoint
 from bench.training.loop import State, Training, make_optimizer, precision
 from bench.training.losses import loss_sum, predictions
+from bench.training.parallel import ParallelTraining, Rank, part
 from bench.training.pictures import keep_pictures
 from bench.training.recipe import Recipe
 from bench.training.writing import judged, keep, written
@@ -61,11 +62,17 @@ MOST_POINTS = 400  # of a learning curve in a record
 SHOWN_TOKENS = 16  # of the example whose attention is kept: more could not be read in a picture
 
 
-def run_training_trial(trial: Trial, send: Send, places: Places, run_folder: Path | None) -> dict[str, Any]:
-    """Run one trial. Exceptions go to the caller, which names their status; what was sent before them counts."""
+def run_training_trial(
+    trial: Trial, send: Send, places: Places, run_folder: Path | None, rank: Rank | None = None
+) -> dict[str, Any]:
+    """Run one trial. Exceptions go to the caller, which names their status; what was sent before them counts.
+
+    Args:
+        rank: of a training that spreads over several devices, which of its processes this is.
+    """
     with Session(trial, send) as session:
         if trial.kind == "train":
-            train(trial, session, places, run_folder)
+            train(trial, session, places, run_folder, rank)
         elif trial.kind == "cost":
             cost(trial, session, places)
         else:
@@ -88,7 +95,8 @@ def cost(trial: Trial, session: Session, places: Places) -> None:
     session.value("train", "flops_per_token", flops, "FLOP", "lower", method)
     if shape.image is not None:
         session.value("train", "flops_per_image", flops * trial.length, "FLOP", "lower", method)
-    batch = work.train_batch(0, recipe.batch, trial.seed)
+    # Of several devices, what one of them holds.
+    batch = part(work.train_batch(0, recipe.batch, trial.seed), Rank(0, trial.devices))
     amount = predictions(batch)
     batch = prepared(work, batch.to(trial.device), (0, trial.seed))
 
@@ -125,7 +133,7 @@ def _crossing(layers: int, width: int, length: int) -> float:
     return 3 * layers * (4 * 2 * width * width + 2 * 2 * length * width)
 
 
-def train(trial: Trial, session: Session, places: Places, run_folder: Path | None) -> None:
+def train(trial: Trial, session: Session, places: Places, run_folder: Path | None, rank: Rank | None = None) -> None:
     """One training, its look back at the tuning split, and, in final trials, the tests: each read once."""
     work, recipe = task_of(trial, places), recipe_of(trial)
     model: Any = model_of(trial, work.shape, recipe)
@@ -139,7 +147,8 @@ def train(trial: Trial, session: Session, places: Places, run_folder: Path | Non
         curves[name] = thinned(columns)
         session.extra("curves", curves)
 
-    training = Training(
+    kind = Training if rank is None else partial(ParallelTraining, rank)
+    training = kind(
         model, work, recipe, session.device, trial.device, trial.dtype, trial.seed, folder, meter,
         on_curve=on_curve,
         on_progress=lambda step, steps, words: session.send("progress", step, steps, words),
@@ -147,8 +156,12 @@ def train(trial: Trial, session: Session, places: Places, run_folder: Path | Non
     )  # fmt: skip
     session.extra("recipe", recipe.model_dump(mode="json"))
     session.extra("lengths", work.facts.get("lengths", {}))
+    if rank is not None:
+        session.extra("devices", rank.count)
     session.send("phase", "train")
     state = training.run()
+    if rank is not None and rank.number:
+        return  # the first process tells, and carries on
     _send_costs(session, training, state, meter.method if meter else "")
     session.extra("weights", checkpoint.digest(model.state_dict()))
     training.take_best()

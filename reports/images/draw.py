@@ -41,6 +41,9 @@ def heat(values: Any, alt: str, words: str = "", low: float = 0.0, high: float |
 
 def _png(image: np.ndarray) -> str:
     buffer = io.BytesIO()
-    colours: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 255} if image.ndim == 2 else {}
-    imsave(buffer, image, format="png", metadata={"Software": None}, **colours)
+    nothing: Any = {"Software": None}  # a version would make the same picture differ
+    if image.ndim == 2:
+        imsave(buffer, image, format="png", metadata=nothing, cmap="gray", vmin=0, vmax=255)
+    else:
+        imsave(buffer, image, format="png", metadata=nothing)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

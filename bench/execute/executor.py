@@ -1,0 +1,107 @@
+"""Where trials are run: here, one after another, or many at once on the machines of a cluster (bench.execute.cluster)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from bench.execute.worker import Answer, Pool, Worker
+from bench.trial import Trial
+
+Told = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a trial ended, where it ran. `ticket` is what it was started with; `started` is ISO 8601."""
+
+    ticket: int
+    answer: Answer
+    started: str
+    wall_s: float
+
+
+class Executor(Protocol):
+    """Runs trials. What depends on their order is the runner's: it starts none that another could still rule out."""
+
+    slots: int
+    """Trials that run at the same time, at most."""
+
+    def attach(self, run: Path) -> None:
+        """Name the folder of the run that trials belong to; called once, before the first."""
+        ...
+
+    @property
+    def full(self) -> bool:
+        """Whether one trial more would only wait."""
+        ...
+
+    def start(self, ticket: int, trial: Trial) -> None: ...
+
+    def wait(self, on_progress: Told) -> Ended:
+        """The next trial that ends, of those that were started."""
+        ...
+
+    def close(self) -> None:
+        """End what is still running."""
+        ...
+
+
+class Lane:
+    """Runs one trial at a time, each in the child that its name asks for; a child is kept until something fails in it."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.workers: dict[str, Worker] = {}
+
+    def run(self, ticket: int, trial: Trial, on_progress: Told) -> Ended:
+        started, began = datetime.now(UTC), time.perf_counter()
+        worker = self.workers.get(trial.worker)
+        if worker is None or not worker.alive():
+            worker = self.workers[trial.worker] = self.pool.start()
+        answer = worker.call(
+            "trial",
+            trial,
+            timeout=trial.timeout,
+            memory=trial.memory,
+            silence=trial.silence,
+            on_progress=on_progress,
+        )
+        return Ended(ticket, answer, started.isoformat(timespec="seconds"), time.perf_counter() - began)
+
+    def close(self) -> None:
+        while self.workers:
+            self.workers.popitem()[1].close()
+
+
+class LocalExecutor:
+    """This machine, one trial at a time, so that no timing has company."""
+
+    slots = 1
+
+    def __init__(self, pool: Pool) -> None:
+        self.lane = Lane(pool)
+        self.next: tuple[int, Trial] | None = None
+
+    def attach(self, run: Path) -> None:
+        pool = self.lane.pool
+        self.lane = Lane(replace(pool, log=str(run / "worker.log"), data=replace(pool.data, run=str(run))))
+
+    @property
+    def full(self) -> bool:
+        return self.next is not None
+
+    def start(self, ticket: int, trial: Trial) -> None:
+        self.next = ticket, trial
+
+    def wait(self, on_progress: Told) -> Ended:
+        assert self.next is not None
+        (ticket, trial), self.next = self.next, None
+        return self.lane.run(ticket, trial, on_progress)
+
+    def close(self) -> None:
+        self.lane.close()
