@@ -19,6 +19,9 @@ PROTOCOL_VERSION = "1.0"
 Status = Literal["ok", "oom", "nan", "timeout", "unsupported", "error"]
 STATUSES: tuple[str, ...] = get_args(Status)
 Better = Literal["lower", "higher", "none"]
+Keep = Literal["all", "measured", "ends"]
+"""What to read of trials that ended ok: all, all but `extra` (a training's curves), or only how they ended. Of those that
+ended otherwise all is read; there is little of it."""
 
 
 class RecordError(ValueError):
@@ -46,8 +49,29 @@ class Measurement:
         if (self.value is None) == (self.samples is None):
             raise RecordError(f"measurement {self.phase}/{self.metric}: give either value or samples")
         numbers = self.samples if self.samples is not None else (self.value,)
-        if not numbers or not all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers):
+        plain = _NUMBERS.issuperset(map(type, numbers)) or all(isinstance(n, (int, float)) for n in numbers)
+        if not numbers or not plain or not all(map(math.isfinite, numbers)):  # type: ignore[arg-type]
             raise RecordError(f"measurement {self.phase}/{self.metric}: {numbers!r} is not a list of finite numbers")
+
+    @classmethod
+    def from_raw(cls, raw: dict[str, Any]) -> Measurement:
+        """What JSON gave. Raises RecordError, TypeError or KeyError for what is no measurement.
+
+        A run holds a hundred thousand of them, and the constructor of a frozen class sets one attribute after the other;
+        so the attributes of a whole one are set at once.
+        """
+        if raw["samples"] is not None:
+            raw["samples"] = tuple(raw["samples"])
+        if raw.keys() != _MEASUREMENT_KEYS:
+            return cls(**raw)
+        made = object.__new__(cls)
+        made.__dict__.update(raw)
+        made.__post_init__()
+        return made
+
+
+_NUMBERS = {int, float}
+_MEASUREMENT_KEYS = {f.name for f in dataclasses.fields(Measurement)}
 
 
 @dataclass(frozen=True)
@@ -101,26 +125,40 @@ class Record:
         return json.dumps(dataclasses.asdict(self), allow_nan=False, separators=(",", ":"))
 
     @classmethod
-    def from_json(cls, line: str) -> Record:
+    def from_json(cls, line: str, keep: Keep = "all") -> Record:
         """Read one line. Raises RecordError for torn, foreign or newer lines."""
         try:
-            raw = json.loads(line)
+            raw = json.loads(line if keep == "all" else _shortened(line, keep))
         except ValueError as error:
             raise RecordError(f"not JSON: {error}") from error
         if not isinstance(raw, dict):
             raise RecordError("not a JSON object")
         if raw.get("schema") != SCHEMA_VERSION:
             raise RecordError(f"schema {raw.get('schema')!r}, this version reads {SCHEMA_VERSION}")
-        known = {f.name for f in dataclasses.fields(cls)}
-        if unknown := sorted(set(raw) - known):
+        if unknown := sorted(raw.keys() - _RECORD_KEYS):
             raise RecordError(f"unknown key {unknown[0]!r}")
         try:
-            raw["measurements"] = tuple(
-                Measurement(**{**m, "samples": None if m["samples"] is None else tuple(m["samples"])})
-                for m in raw["measurements"]
-            )
+            raw["measurements"] = tuple(map(Measurement.from_raw, raw["measurements"]))
             raw["kernels"] = tuple(raw["kernels"])
             raw["warnings"] = tuple(raw["warnings"])
             return cls(**raw)
         except (TypeError, KeyError) as error:
             raise RecordError(f"missing or wrong key: {error}") from error
+
+
+_RECORD_KEYS = {f.name for f in dataclasses.fields(Record)}
+
+
+def _shortened(line: str, keep: Keep) -> str:
+    """The line of a trial that ended ok, with less in it; the line itself where it is not as `to_json` writes it.
+
+    Inside a string of JSON every quote has a backslash before it, so the first `,"measurements":[` is the record's own key,
+    and so is the first `],"extra":{`. A line that was cut off lacks the keys behind them, or holds the start of another.
+    """
+    begin, end = line.find(',"measurements":['), line.rfind('},"schema":')
+    ok = line.find('"status":"ok"', 0, max(begin, 0)) >= 0
+    extra = line.find('],"extra":{', max(begin, 0))
+    if not ok or not begin < extra < end or line.find('{"run_id":', 1) >= 0:
+        return line
+    head = line[:extra] if keep == "measured" else f'{line[:begin]},"measurements":['
+    return f'{head}],"extra":{{{line[end:]}'
