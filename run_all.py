@@ -70,8 +70,18 @@ def main(
         str, typer.Option(metavar="RUN", help="start from this run's encoders (id or folder), each also from nothing")
     ] = "",
     report_only: Annotated[str, typer.Option(metavar="RUN", help="render a run's page again; its id or folder")] = "",
+    compare: Annotated[
+        tuple[str, str], typer.Option(metavar="RUN_A RUN_B", help="a page of what differs in B; ids or folders")
+    ] = ("", ""),
+    fail_if_worse: Annotated[
+        str, typer.Option(metavar="X%", help="with --compare: status 1 where B is worse by more than X % at 95 %")
+    ] = "",
     export: Annotated[
-        tuple[str, str], typer.Option(metavar="WHAT RUN", help="glue-submission: zips for gluebenchmark.com")
+        tuple[str, str],
+        typer.Option(
+            metavar="WHAT RUN",
+            help="csv or parquet (all measurements), markdown or latex (leaderboards), glue-submission (zips)",
+        ),
     ] = ("", ""),
     translate: Annotated[str, typer.Option(metavar="TEXT", help="through the models that --run has kept")] = "",
     run: Annotated[str, typer.Option(metavar="RUN", help="the run that --translate takes models from")] = "",
@@ -110,7 +120,7 @@ def main(
     python run_all.py --suite scaling      then open reports/site/index.html
 
     The same command again goes on where it stopped. Exit status: 0 done (running out of memory or time is a result),
-    1 done, but some trials failed, 2 nothing done: bad input, 130 interrupted.
+    1 done, but some trials failed (or --fail-if-worse found something), 2 nothing done: bad input, 130 interrupted.
     """
     try:
         places = _places(out, data_dir)
@@ -118,6 +128,8 @@ def main(
             _list(places, tuple(plugin))
         elif report_only:
             _report_only(places, report_only)
+        elif compare[0] or fail_if_worse:
+            raise typer.Exit(_compare(places, *compare, fail_if_worse))
         elif export[0]:
             _export(places, *export)
         elif translate or run:
@@ -402,20 +414,54 @@ def _report_only(places: Places, name: str) -> None:
     _say(f"open {_render(_find_run(places, name), places)}")
 
 
+def _compare(places: Places, one: str, other: str, limit: str) -> int:
+    """Render what differs between two runs; with a limit, say whether anything is worse by more. Returns the status."""
+    if not one:
+        raise Stop(f"--fail-if-worse {limit} says nothing alone; it wants --compare RUN_A RUN_B")
+    from reports.comparison.changes import alarms, limit_of
+    from reports.comparison.words import told
+    from reports.page import render_comparison
+
+    try:
+        share = limit_of(limit) if limit else None
+    except ValueError as error:
+        raise Stop(str(error)) from None
+    page, found = render_comparison(_find_run(places, one), _find_run(places, other), places.site)
+    for warning in found.warnings:
+        _say(f"warning: {warning.short}: {warning.detail}")
+    for line in found.said:
+        _say(line)
+    _say(f"open {page}")
+    if share is None:
+        return OK
+    worse = alarms(found.changes, share)
+    _say(told(worse, share, found))
+    return SOME_FAILED if worse else OK
+
+
+EXPORTS = ("csv", "parquet", "markdown", "latex", "glue-submission")
+
+
 def _export(places: Places, what: str, name: str) -> None:
     """Write what others want of a run, in their form, beside the run's own files."""
     from bench.registry import did_you_mean
-    from reports.data import load
-    from reports.sentences.submission import export
-    from tasks.glue import TASKS
 
-    if what != "glue-submission":
-        raise Stop(f"--export: no form '{what}'; {did_you_mean(what, ['glue-submission'])}")
+    if what not in EXPORTS:
+        raise Stop(f"--export: no form '{what}'; {did_you_mean(what, list(EXPORTS))}")
     run = _find_run(places, name)
-    for path, absent in export(
-        load(run), run.folder, run.folder / "submissions", {t.name: t.columns.labels for t in TASKS}
-    ):
-        _say(f"{path}" + (f" (the board also wants {', '.join(absent)})" if absent else ""))
+    if what == "glue-submission":
+        from reports.data import load
+        from reports.sentences.submission import export
+        from tasks.glue import TASKS
+
+        labels = {t.name: t.columns.labels for t in TASKS}
+        for path, absent in export(load(run), run.folder, run.folder / "submissions", labels):
+            _say(f"{path}" + (f" (the board also wants {', '.join(absent)})" if absent else ""))
+        return
+    from reports.export import write
+
+    for path in write(run, what):
+        _say(str(path))
 
 
 def _translate(places: Places, text: str, name: str) -> None:
@@ -502,7 +548,7 @@ def _failures(run: Any) -> dict[str, str]:
     from results.store import latest
 
     found: dict[str, str] = {}
-    failed = [r for r in latest(run.read()[0]) if r.status in ("error", "nan")]
+    failed = [r for r in latest(run.read("ends")[0]) if r.status in ("error", "nan")]
     tried = {r.architecture for r in failed if not r.extra.get("skipped")}
     for (
         record

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from results.schema import PROTOCOL_VERSION
@@ -60,10 +61,11 @@ class Trial:
     task_settings: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] | None = None
 
-    @property
+    @cached_property
     def trial_id(self) -> str:
         """Same id, same result wanted: everything that decides what is measured, and the protocol that measures it."""
-        content = {**asdict(self), "worker": "", "silence": 0, "protocol": PROTOCOL_VERSION}
+        own = {f.name: getattr(self, f.name) for f in fields(self)}
+        content = {**own, "worker": "", "silence": 0, "protocol": PROTOCOL_VERSION}
         if self.kind == "train" and self.training is not None:  # limits and saving are no part of what it finds
             recipe = {**self.training["recipe"], "checkpoint_seconds": 0}
             unlimited = {"timeout": 0, "memory": 0, "device_memory": 0, "seconds": 0, "limit": 0}

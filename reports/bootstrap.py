@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 
-from reports.data import Cell, Key
+from reports.data import Cell, Key, medians
 
 REPLICATES = 300
 LEVEL = 0.95
+_POOL = 20_000
 
 
 @dataclass(frozen=True)
@@ -57,17 +58,44 @@ def generator(*names: object) -> np.random.Generator:
     return np.random.default_rng(zlib.crc32("/".join(map(str, names)).encode()))
 
 
+@cache
+def middles(size: int) -> np.ndarray:
+    """(P, 2) which two of `size` ordered samples are in the middle of a resample, for P resamples. Their mean is its median.
+
+    Which two does not depend on the samples, so that all cells may draw from the same P. The m-th smallest of n uniform
+    numbers has a Beta distribution, so that neither has a resample to be drawn whole, nor to be put in order.
+    """
+    rng = generator("middles", size)
+    lower = (size + 1) // 2  # from 1; the middle itself where there is one
+    first = rng.beta(lower, size + 1 - lower, _POOL)
+    second = first
+    if size % 2 == 0:  # the smallest of those above the first
+        second = first + (1 - first) * (1 - rng.random(_POOL) ** (1 / (size - lower)))
+    return np.minimum((np.stack([first, second], axis=1) * size).astype(np.int64), size - 1)
+
+
+@cache
+def median_places(size: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Which two of `size` ordered samples have the low end of a median's interval at LEVEL between them, and which the
+    high end: the ends of a bootstrap without the noise of its draws."""
+    low, high = quantiles(middles(size))
+    return (int(low[0]), int(low[1])), (int(high[0]), int(high[1]))
+
+
 def deviations(rounds: list[np.ndarray], rng: np.random.Generator, replicates: int = REPLICATES) -> np.ndarray:
     """(R,) deviations of the log of a cell's value. Zero where all samples are equal."""
-    if all(len(s) == 1 for s in rounds):
-        medians = np.tile([s[0] for s in rounds], (replicates, 1))
-    else:
-        medians = np.stack(
-            [np.median(s[rng.integers(0, len(s), (replicates, len(s)))], axis=1) for s in rounds], axis=1
-        )
     count = len(rounds)
-    drawn = np.take_along_axis(medians, rng.integers(0, count, (replicates, count)), axis=1)
-    centre = np.log(np.median([np.median(s) for s in rounds]))
+    of_rounds = medians(rounds)
+    if all(len(s) == 1 for s in rounds):
+        if (of_rounds == of_rounds[0]).all():
+            return np.zeros(replicates)
+        drawn = of_rounds[rng.integers(0, count, (replicates, count))]
+    else:
+        picks = rng.integers(0, _POOL, (count, replicates))
+        pairs = [np.sort(s)[middles(len(s))[pick]] for s, pick in zip(rounds, picks, strict=True)]
+        resampled = np.stack(pairs).mean(axis=2).T
+        drawn = np.take_along_axis(resampled, rng.integers(0, count, (replicates, count)), axis=1)
+    centre = np.log(np.median(of_rounds))
     scale = np.sqrt(count / (count - 1)) if count > 1 else 1.0
     return scale * (np.log(np.median(drawn, axis=1)) - centre)
 

@@ -25,7 +25,8 @@ from reports.bootstrap import Series, quantiles
 
 MIN_LENGTHS = 4
 P_LOW, P_HIGH = -0.5, 3.5
-_COARSE, _FINE = 0.1, 0.01
+_POINT = (0.1, 0.01)  # steps of the two grids of exponents
+_REPLICATES = (0.2, 0.04)  # ends of an interval need no third decimal
 _HUBER = 1.345
 _FLOOR = 0.003  # relative noise below this is not worth weighting by
 _ITERATIONS = 5
@@ -142,12 +143,15 @@ def _solve(
     return loss, a, b
 
 
-def _best(log_t: np.ndarray, y: np.ndarray, scale: float, with_offset: bool) -> tuple[np.ndarray, ...]:
+def _best(
+    log_t: np.ndarray, y: np.ndarray, scale: float, with_offset: bool, grids: tuple[float, float] = _POINT
+) -> tuple[np.ndarray, ...]:
     """Exponent, a and b of each row of y (R, n): a coarse grid, a fine one around its best, then a parabola."""
-    coarse = np.arange(P_LOW, P_HIGH + _COARSE / 2, _COARSE)[None, :]
+    wide, narrow = grids
+    coarse = np.arange(P_LOW, P_HIGH + wide / 2, wide)[None, :]
     loss, _, _ = _solve(log_t, y, coarse, scale, with_offset)
     start = coarse[0, loss.argmin(1)]
-    steps = np.arange(-_COARSE, _COARSE + _FINE / 2, _FINE)
+    steps = np.arange(-wide, wide + narrow / 2, narrow)
     fine = np.clip(start[:, None] + steps, P_LOW, P_HIGH)
     loss, _, _ = _solve(log_t, y, fine, scale, with_offset)
     rows = np.arange(len(y))
@@ -155,7 +159,7 @@ def _best(log_t: np.ndarray, y: np.ndarray, scale: float, with_offset: bool) -> 
     left, centre, right = (loss[rows, middle + k] for k in (-1, 0, 1))
     bend = left - 2 * centre + right
     shift = np.where(bend > 0, 0.5 * (left - right) / np.where(bend > 0, bend, 1.0), 0.0)
-    p = np.clip(fine[rows, middle] + _FINE * np.clip(shift, -1, 1), P_LOW, P_HIGH)
+    p = np.clip(fine[rows, middle] + narrow * np.clip(shift, -1, 1), P_LOW, P_HIGH)
     _, a, b = _solve(log_t, y, p[:, None], scale, with_offset)
     return p, a[:, 0], b[:, 0]
 
@@ -183,7 +187,7 @@ def fit_power(series: Series, rng: np.random.Generator, with_offset: bool = True
     shape = series.deviations.shape
     drawn = clipped[rng.integers(0, n, shape)] * rng.choice([-1.0, 1.0], shape) * np.sqrt(n / freedom)
     replicas = curve * np.exp(series.deviations + share * widen * drawn)
-    low, high = (float(v) for v in quantiles(_best(log_t, replicas, scale, with_offset)[0]))
+    low, high = (float(v) for v in quantiles(_best(log_t, replicas, scale, with_offset, _REPLICATES)[0]))
     far = np.abs(residuals) > max(5 * typical, 5 * scale, 0.2)
     return Fit(
         exponent=p,

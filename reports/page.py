@@ -13,7 +13,7 @@ import importlib
 import importlib.resources
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -24,6 +24,9 @@ from reports.style import DARK, LIGHT
 from results.files import write_whole
 from results.schema import SAFE_ID
 from results.store import Run, StoreError
+
+if TYPE_CHECKING:
+    from reports.comparison.changes import Comparison
 
 # Kind of suite -> module with `TEMPLATE` and `build(data) -> (context, csv files)`.
 BUILDERS = {"scaling": "reports.scaling", "train": "reports.training.build"}
@@ -69,6 +72,25 @@ def render_index(runs: list[Run], site: Path) -> Path:
     page = template.render(title="Seqbench reports", rows=rows, suites=sorted(suites), **_assets(tables=False))
     _write(site, {"index.html": page})
     return site / "index.html"
+
+
+def render_comparison(one: Run, other: Run, site: Path) -> tuple[Path, Comparison]:
+    """Write `<site>/compare/<one>--<other>/compare.html` with its CSV file; returns the page and what it says.
+
+    Raises ReportError where the two cannot be compared, StoreError for a damaged run.
+    """
+    from reports.comparison.build import TEMPLATE, build, compare
+
+    a, b = load(one), load(other)
+    try:
+        found = compare(a, b)
+    except ValueError as error:
+        raise ReportError(str(error)) from None
+    context, csv = build(a, b, found)
+    page = _environment().get_template(TEMPLATE).render(**context, **_assets(tables=True))
+    folder = site / "compare" / f"{a.run_id}--{b.run_id}"
+    _write(folder, {"compare.html": page.replace('href="../index.html"', 'href="../../index.html"'), **csv})
+    return folder / "compare.html", found
 
 
 def render_translation(run_id: str, text: str, found: list[dict[str, Any]], site: Path) -> Path:

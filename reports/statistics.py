@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from reports.bootstrap import Series, generator, series
+from reports.bootstrap import Series, generator, median_places, series
 from reports.crossover import Crossover, crossover
 from reports.data import Architecture, Key, RunData
 from reports.fits import MIN_LENGTHS, Fit, fit_counts, fit_power, local_slopes
@@ -140,7 +141,8 @@ def _judge_time(analysis: Analysis, architecture: Architecture, key: Key, one: S
         kept = np.isin(flops.lengths, one.lengths)
         if kept.sum() >= MIN_LENGTHS:
             values = flops.values[kept] / (flops.lengths[kept] if fixed_tokens else 1)
-            same = Series(flops.lengths[kept], values, flops.deviations[:, kept], flops.rounds[kept], "FLOP", False)
+            exact = np.zeros((1, int(kept.sum())))  # its interval is not looked at
+            same = Series(flops.lengths[kept], values, exact, flops.rounds[kept], "FLOP", False)
             work = fit_power(same, _rng(key), with_offset=theory != 0)
     verdict, why = judge_time(fit, theory, work)
     return Judged(key, fit, theory, verdict, note or why)
@@ -258,27 +260,34 @@ def cells_frame(analysis: Analysis) -> pd.DataFrame:
     A trial without measurements keeps one row, so that no failure is lost. `low` and `high` are a 95 % bootstrap
     interval of the trial's median; equal to it for counts.
     """
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for r in analysis.data.records:
-        head = {
-            "trial_id": r.trial_id, "kind": r.kind, "architecture": r.architecture, "regime": r.regime,
-            "length": r.length, "batch": r.batch, "seed": r.seed, "status": r.status, "reason": r.reason,
-            "failed_phase": r.failed_phase, "skipped": bool(r.extra.get("skipped")), "width": r.width,
-            "depth": r.depth, "parameters": r.parameters, "dtype": r.dtype, "device": r.device,
-            "load": r.extra.get("load"), "unstable": ";".join(map(str, r.extra.get("unstable") or ())),
-        }  # fmt: skip
+        head = (
+            r.trial_id, r.kind, r.architecture, r.regime, r.length, r.batch, r.seed, r.status, r.reason, r.failed_phase,
+            bool(r.extra.get("skipped")), r.width, r.depth, r.parameters, r.dtype, r.device, r.extra.get("load"),
+            ";".join(map(str, r.extra.get("unstable") or ())),
+        )  # fmt: skip
         for m in r.measurements:
-            samples = np.asarray(m.samples if m.samples is not None else (m.value,), dtype=float)
-            median = float(np.median(samples))
-            low = high = median
-            if len(samples) > 1:
-                rng = generator(r.trial_id, m.phase, m.metric)
-                drawn = np.median(samples[rng.integers(0, len(samples), (200, len(samples)))], axis=1)
-                low, high = (float(v) for v in np.quantile(drawn, [0.025, 0.975]))
-            rows.append(
-                {**head, "phase": m.phase, "metric": m.metric, "unit": m.unit, "better": m.better, "method": m.method,
-                 "median": median, "low": low, "high": high, "samples": ";".join(f"{v:.9g}" for v in samples)}
-            )  # fmt: skip
+            samples = m.samples if m.samples is not None else (m.value,)
+            ends = _median_interval(samples) if len(samples) > 1 else samples * 3
+            text = ";".join([f"{v:.9g}" for v in samples])
+            rows.append((*head, m.phase, m.metric, m.unit, m.better, m.method, *ends, text))
         if not r.measurements:
-            rows.append({**head, "phase": r.failed_phase})
-    return pd.DataFrame(rows)
+            rows.append((*head, r.failed_phase, *[None] * (len(_CELLS) - len(head) - 1)))
+    return pd.DataFrame(rows, columns=_CELLS)
+
+
+_CELLS = [
+    "trial_id", "kind", "architecture", "regime", "length", "batch", "seed", "status", "reason", "failed_phase", "skipped",
+    "width", "depth", "parameters", "dtype", "device", "load", "unstable", "phase", "metric", "unit", "better", "method",
+    "median", "low", "high", "samples",
+]  # fmt: skip
+
+
+def _median_interval(samples: tuple[float, ...]) -> tuple[float, float, float]:
+    """Median, low and high."""
+    ordered = sorted(samples)
+    size = len(ordered)
+    places = ((size - 1) // 2, size // 2), *median_places(size)
+    middle, low, high = ((ordered[i] + ordered[j]) / 2 for i, j in places)
+    return middle, low, high

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -45,7 +45,8 @@ class Value:
 
 @dataclass(frozen=True)
 class Table:
-    """`filters` are positions of columns that get a menu; `start` presets menus, position to text."""
+    """`filters` are positions of columns that get a menu; `start` presets menus, position to text. `total` is how many rows
+    there were before the table was thinned, and `whole` the file that has them all."""
 
     id: str
     columns: list[str]
@@ -54,6 +55,19 @@ class Table:
     start: dict[int, str] = field(default_factory=dict)
     sort: tuple[int, str] | None = None
     help: dict[int, str] = field(default_factory=dict)
+    total: int = 0
+    whole: str = ""
+
+
+MOST_ROWS = 1500  # more make a page slow to open, and nobody reads them there
+
+
+def thinned(table: Table, whole: str) -> Table:
+    """The table with at most MOST_ROWS rows: first those that its menus show at the start, then the others in order."""
+    if len(table.rows) <= MOST_ROWS:
+        return table
+    shown = sorted(table.rows, key=lambda row: any(row[i].text != text for i, text in table.start.items()))
+    return replace(table, rows=shown[:MOST_ROWS], total=len(table.rows), whole=whole)
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,17 @@ def trials(records: list[Record]) -> pd.DataFrame:
     return pd.DataFrame([_flat(record) for record in records], columns=TRIAL_COLUMNS)
 
 
-def measurements(records: list[Record]) -> pd.DataFrame:
-    """One row a measurement, the trial's columns repeated; `samples` stays a tuple (None where `value` is given)."""
-    rows = [{**_flat(record), **dataclasses.asdict(m)} for record in records for m in record.measurements]
+def measurements(records: list[Record], failed: bool = False) -> pd.DataFrame:
+    """One row a measurement, the trial's columns repeated; `samples` stays a tuple (None where `value` is given).
+
+    With `failed`, a trial that did not end ok and has no measurement keeps one row, its measurement's columns empty.
+    """
+    rows = []
+    for record in records:
+        head = tuple(_flat(record).values())
+        rows += [(*head, *(getattr(m, name) for name in MEASUREMENT_COLUMNS)) for m in record.measurements]
+        if failed and record.status != "ok" and not record.measurements:
+            rows.append((*head, *[None] * len(MEASUREMENT_COLUMNS)))
     return pd.DataFrame(rows, columns=TRIAL_COLUMNS + MEASUREMENT_COLUMNS)
 
 

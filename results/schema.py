@@ -23,6 +23,9 @@ SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 Status = Literal["ok", "oom", "nan", "timeout", "unsupported", "error"]
 STATUSES: tuple[str, ...] = get_args(Status)
 Better = Literal["lower", "higher", "none"]
+Keep = Literal["all", "measured", "ends"]
+"""What to read of trials that ended ok: all, all but `extra` (a training's curves), or only how they ended. Of those that
+ended otherwise all is read; there is little of it."""
 
 
 class RecordError(ValueError):
@@ -50,11 +53,32 @@ class Measurement:
         if (self.value is None) == (self.samples is None):
             raise RecordError(f"measurement {self.phase}/{self.metric}: give either value or samples")
         numbers = self.samples if self.samples is not None else (self.value,)
-        if not numbers or not all(_is_number(n) for n in numbers):
+        plain = _NUMBERS.issuperset(map(type, numbers)) or all(map(_is_number, numbers))
+        if not numbers or not plain or not all(map(math.isfinite, numbers)):  # type: ignore[arg-type]
             raise RecordError(f"measurement {self.phase}/{self.metric}: {numbers!r} is not a list of finite numbers")
         words = (self.phase, self.metric, self.unit, self.split, self.method)
         if not all(isinstance(word, str) for word in words) or self.better not in get_args(Better):
             raise RecordError(f"measurement {self.phase}/{self.metric}: {(*words, self.better)!r} are not all words")
+
+    @classmethod
+    def from_raw(cls, raw: dict[str, Any]) -> Measurement:
+        """What JSON gave. Raises RecordError, TypeError or KeyError for what is no measurement.
+
+        A run holds a hundred thousand of them, and the constructor of a frozen class sets one attribute after the other;
+        so the attributes of a whole one are set at once.
+        """
+        if raw["samples"] is not None:
+            raw["samples"] = tuple(raw["samples"])
+        if raw.keys() != _MEASUREMENT_KEYS:
+            return cls(**raw)
+        made = object.__new__(cls)
+        made.__dict__.update(raw)
+        made.__post_init__()
+        return made
+
+
+_NUMBERS = {int, float}
+_MEASUREMENT_KEYS = {f.name for f in dataclasses.fields(Measurement)}
 
 
 @dataclass(frozen=True)
@@ -108,24 +132,20 @@ class Record:
         return json.dumps(dataclasses.asdict(self), allow_nan=False, separators=(",", ":"))
 
     @classmethod
-    def from_json(cls, line: str) -> Record:
+    def from_json(cls, line: str, keep: Keep = "all") -> Record:
         """Read one line. Raises RecordError for torn, foreign or newer lines."""
         try:
-            raw = json.loads(line, parse_constant=_refuse)
+            raw = json.loads(line if keep == "all" else _shortened(line, keep), parse_constant=_refuse)
         except (ValueError, RecursionError) as error:
             raise RecordError(f"not JSON: {error}") from error
         if not isinstance(raw, dict):
             raise RecordError("not a JSON object")
         if raw.get("schema") != SCHEMA_VERSION:
             raise RecordError(f"schema {raw.get('schema')!r}, this version reads {SCHEMA_VERSION}")
-        known = {f.name for f in dataclasses.fields(cls)}
-        if unknown := sorted(set(raw) - known):
+        if unknown := sorted(raw.keys() - _RECORD_KEYS):
             raise RecordError(f"unknown key {unknown[0]!r}")
         try:
-            raw["measurements"] = tuple(
-                Measurement(**{**m, "samples": None if m["samples"] is None else tuple(m["samples"])})
-                for m in raw["measurements"]
-            )
+            raw["measurements"] = tuple(map(Measurement.from_raw, raw["measurements"]))
             raw["kernels"] = tuple(raw["kernels"])
             raw["warnings"] = tuple(raw["warnings"])
             return _checked(cls(**raw))
@@ -168,3 +188,19 @@ EXTRA_KINDS: dict[str, type | tuple[type, ...]] = {
     "unstable": list, "first_call_s": dict, "skipped": bool, "load": (int, float), "curves": dict, "recipe": dict,
     "positions": dict, "samples": list, "resumed_at": list, "checkpoint": str, "weights": str,
 }  # fmt: skip
+_RECORD_KEYS = {f.name for f in dataclasses.fields(Record)}
+
+
+def _shortened(line: str, keep: Keep) -> str:
+    """The line of a trial that ended ok, with less in it; the line itself where it is not as `to_json` writes it.
+
+    Inside a string of JSON every quote has a backslash before it, so the first `,"measurements":[` is the record's own key,
+    and so is the first `],"extra":{`. A line that was cut off lacks the keys behind them, or holds the start of another.
+    """
+    begin, end = line.find(',"measurements":['), line.rfind('},"schema":')
+    ok = line.find('"status":"ok"', 0, max(begin, 0)) >= 0
+    extra = line.find('],"extra":{', max(begin, 0))
+    if not ok or not begin < extra < end or line.find('{"run_id":', 1) >= 0:
+        return line
+    head = line[:extra] if keep == "measured" else f'{line[:begin]},"measurements":['
+    return f'{head}],"extra":{{{line[end:]}'

@@ -12,6 +12,7 @@ from bench.trial import Trial
 from results.schema import Record
 
 QUIET_SECONDS = 30.0
+BAR_SECONDS = 0.2  # the time left is a sum over all trials to come, and a resumed run passes thousands at once
 
 
 class Estimator:
@@ -122,7 +123,10 @@ class Progress:
         self.count += 1
         self.estimator.done(trial, record)
         if self.bar is not None:
-            self.bar.update(self.task, completed=self.count, left=self._left())
+            self.bar.update(self.task, completed=self.count)
+            if time.monotonic() - self.said > BAR_SECONDS:
+                self.said = time.monotonic()
+                self.bar.update(self.task, left=self._left())
         else:
             self._say(describe(trial))
 

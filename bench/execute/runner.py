@@ -123,7 +123,7 @@ class Runner:
 
     def execute(self, stages: Iterable[Stage]) -> Tally:
         """Run every trial that has no good record yet. KeyboardInterrupt ends it; what is written stays."""
-        records, skipped = self.run.read()
+        records, skipped = self.run.read("ends")
         self.tally.warnings += skipped
         self._done = {r.trial_id: r for r in latest(records)}
         try:

@@ -365,7 +365,7 @@ class TrainingSuite:
         problems = {c.key: (c.status, c.problem) for c in self.competitors if c.problem}
         yield Stage("contract checks and costs", tuple(self.first), problems)
         yield Stage("search, outside training steps", tuple(self.tries), problems)
-        self._choose({r.trial_id: r for r in latest(run.read()[0])})
+        self._choose({r.trial_id: r for r in latest(run.read("measured")[0])})
         self.write_plan(run)
         unlucky = {k: (choice.failure, choice.reason) for k, choice in self.choices.items() if choice.lr is None}
         yield Stage("training, outside steps", tuple(self._finals()), unlucky | problems)

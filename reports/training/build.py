@@ -17,7 +17,7 @@ from reports.training import notices as training_notices
 from reports.training import plots, tables
 from reports.training.ablations import Ablation, ablations
 from reports.training.data import TaskRun, read
-from reports.training.frames import frames
+from reports.training.frames import curves_csv, frames
 from reports.training.headline import headline, overall
 from reports.training.looks import Cast, cast
 from reports.training.scores import Board, board
@@ -83,6 +83,7 @@ def build(data: RunData) -> tuple[dict[str, Any], dict[str, str]]:
         f"{suite}_{name}.csv": frame.to_csv(index=False)
         for name, frame in frames(boards, [a for found in changed for a in found]).items()
     }
+    csv[f"{suite}_curves.csv"] = "".join(curves_csv(boards))
     benchmarks = sentences.sections(training.tasks, cast(boards[0], data.architectures)) if boards else []
     if benchmarks:
         csv[f"{suite}_benchmarks.csv"] = sentences.frame(training.tasks).to_csv(index=False)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from reports.data import RunData
-from results.schema import Record
+from results.schema import Measurement, Record
 
 Name = tuple[str, str]
 """A competitor: architecture and variant, the variant empty where nothing was changed."""
@@ -122,7 +123,7 @@ class TaskRun:
     costs: dict[Name, Record]
     decodes: dict[Name, list[Record]]
 
-    @property
+    @cached_property
     def test_split(self) -> str:
         """The split that ranks: "test", or the first further test where there is none of that name."""
         tests = [s for s in self.splits if s.startswith("test")]
@@ -134,13 +135,11 @@ class TaskRun:
         of_images = any(measured(r, "train", "flops_per_image") is not None for r in self.costs.values())
         return ("image", "an image") if of_images else ("token", "a token")
 
-    @property
+    @cached_property
     def splits(self) -> list[str]:
         """Splits of the plan, then any that only the records know."""
         planned = [str(s) for s in self.raw.get("splits") or ()]
-        seen = (m.split for trials in self.finals.values() for r in trials.values() for m in r.measurements
-                if m.phase in ("tune", "test"))  # fmt: skip
-        return list(dict.fromkeys([*planned, *seen]))
+        return list(dict.fromkeys([*planned, *self._metrics]))
 
     @property
     def length(self) -> int:
@@ -156,19 +155,23 @@ class TaskRun:
 
     def scores(self, name: Name, split: str, metric: str) -> dict[int, float]:
         """A score of each final trial that ended well, by seed."""
-        phase = "tune" if split == "tune" else "test"
-        found = {seed: measured(r, phase, metric, split) for seed, r in self.ok(name).items()}
-        return {seed: value for seed, value in found.items() if value is not None}
+        return dict(self._values(name).get(("tune" if split == "tune" else "test", metric, split), {}))
 
     def metrics(self, split: str) -> list[Metric]:
         """Scores of a split, the primary one first, then as they come."""
-        found = {self.primary.name: self.primary}
+        others = {name: one for name, one in self._metrics.get(split, {}).items() if name != self.primary.name}
+        return [self.primary, *others.values()]
+
+    @cached_property
+    def _metrics(self) -> dict[str, dict[str, Metric]]:
+        """By split and name, as they come."""
+        found: dict[str, dict[str, Metric]] = {}
         for trials in self.finals.values():
             for record in trials.values():
                 for m in record.measurements:
-                    if m.split == split and m.phase in ("tune", "test"):
-                        found.setdefault(m.metric, Metric(m.metric, m.unit, m.better))
-        return list(found.values())
+                    if m.phase in ("tune", "test"):
+                        found.setdefault(m.split, {}).setdefault(m.metric, Metric(m.metric, m.unit, m.better))
+        return found
 
     def cost(self, name: Name, metric: str) -> float | None:
         """What a training step costs; None where it was not measured."""
@@ -177,8 +180,22 @@ class TaskRun:
 
     def effort(self, name: Name, metric: str) -> dict[int, float]:
         """A quantity of training itself (seconds, tokens, joules), by seed of the trials that ended well."""
-        found = {seed: measured(r, "train", metric) for seed, r in self.ok(name).items()}
-        return {seed: value for seed, value in found.items() if value is not None}
+        return dict(self._values(name).get(("train", metric, ""), {}))
+
+    def _values(self, name: Name) -> dict[tuple[str, str, str], dict[int, float]]:
+        """Every number of the final trials that ended well: by phase, name and split ("" for whichever comes first)."""
+        if name not in self._tables:
+            made: dict[tuple[str, str, str], dict[int, float]] = {}
+            for seed, record in self.ok(name).items():
+                for m in record.measurements:
+                    for split in ("", m.split):
+                        made.setdefault((m.phase, m.metric, split), {}).setdefault(seed, value_of(m))
+            self._tables[name] = made
+        return self._tables[name]
+
+    @cached_property
+    def _tables(self) -> dict[Name, dict[tuple[str, str, str], dict[int, float]]]:
+        return {}
 
 
 @dataclass(frozen=True)
@@ -198,8 +215,13 @@ def measured(record: Record, phase: str, metric: str, split: str | None = None) 
     """One number of a record, the median where samples were taken."""
     for m in record.measurements:
         if m.phase == phase and m.metric == metric and split in (None, m.split):
-            return float(np.median(m.samples)) if m.samples is not None else m.value
+            return value_of(m)
     return None
+
+
+def value_of(m: Measurement) -> float:
+    """The one number of a measurement, the median where samples were taken."""
+    return float(m.value) if m.value is not None else float(np.median(m.samples or ()))
 
 
 def read(run: RunData) -> Training:

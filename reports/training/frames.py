@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,7 +13,7 @@ import pandas as pd
 from reports.paired import Pair, mean
 from reports.training.ablations import Ablation
 from reports.training.curves import columns
-from reports.training.data import Name, TaskRun
+from reports.training.data import Name, TaskRun, value_of
 from reports.training.scores import Board
 from reports.training.tuning import chosen_try
 
@@ -20,7 +23,6 @@ def frames(boards: list[Board], ablations: list[Ablation]) -> dict[str, pd.DataF
     tasks = [b.task for b in boards]
     return {
         "scores": _frame([row for t in tasks for row in _scores(t)], _SCORES),
-        "curves": _frame([row for t in tasks for row in _curves(t)], _CURVES),
         "tries": _frame([row for t in tasks for row in _tries(t)], _TRIES),
         "differences": _frame([*(row for b in boards for row in _pairs(b)),
                                *(row for a in ablations for row in _effects(a))], _DIFFERENCES),
@@ -67,21 +69,32 @@ def _join(values: Any) -> str:
     return ";".join(map(str, values))
 
 
-def _curves(task: TaskRun) -> list[dict[str, Any]]:
-    rows = []
-    for c in task.competitors:
-        for seed, record in sorted(task.finals.get(c.name, {}).items()):
-            for part, raw in sorted((record.extra.get("curves") or {}).items()):
-                for quantity in (k for k in raw if k not in ("step", "tokens", "seconds")):
-                    found = columns(record, part, quantity)
-                    if found is None:
-                        continue
-                    for step, tokens, seconds, value in zip(*(found[k] for k in ("step", "tokens", "seconds", "value")),
-                                                            strict=True):  # fmt: skip
-                        rows.append({**_who(task, c.name), "seed": seed, "status": record.status, "curve": part,
-                                     "quantity": quantity, "step": int(step), "tokens": tokens, "seconds": seconds,
-                                     "value": value})  # fmt: skip
-    return rows
+def curves_csv(boards: list[Board]) -> Iterator[str]:
+    """Every point of every curve as CSV: a million rows in a large run, so they are joined as text, trial by trial."""
+    yield ",".join(_CURVES) + "\n"
+    for task in (b.task for b in boards):
+        for c in task.competitors:
+            for seed, record in sorted(task.finals.get(c.name, {}).items()):
+                for part, raw in sorted((record.extra.get("curves") or {}).items()):
+                    for quantity in (k for k in raw if k not in ("step", "tokens", "seconds")):
+                        found = columns(record, part, quantity)
+                        if found is not None:
+                            head = _csv_line([task.name, *c.name, seed, record.status, part, quantity])
+                            numbers = (map(_number, found[k].tolist()) for k in ("tokens", "seconds", "value"))
+                            steps = found["step"].astype(int).tolist()
+                            yield "".join(
+                                [f"{head},{s},{t},{at},{v}\n" for s, t, at, v in zip(steps, *numbers, strict=True)]
+                            )
+
+
+def _number(value: float) -> str:
+    return repr(value) if value == value else ""
+
+
+def _csv_line(cells: list[Any]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="").writerow(cells)
+    return buffer.getvalue()
 
 
 def _tries(task: TaskRun) -> list[dict[str, Any]]:
@@ -121,8 +134,7 @@ def _costs(task: TaskRun) -> list[dict[str, Any]]:
         for seed, record in [*([(cost.seed, cost)] if cost else []), *task.ok(c.name).items()]:
             for m in record.measurements:
                 if m.phase not in ("tune", "test"):
-                    value = float(np.median(m.samples)) if m.samples is not None else float(m.value or 0.0)
-                    found.setdefault((m.phase, m.metric, m.unit, m.method), {})[seed] = value
+                    found.setdefault((m.phase, m.metric, m.unit, m.method), {})[seed] = value_of(m)
         for (phase, metric, unit, method), values in found.items():
             rows.append({**_who(task, c.name), "phase": phase, "metric": metric, "unit": unit, "method": method,
                          "mean": float(np.mean(list(values.values()))), "n": len(values), "seeds": _join(values),

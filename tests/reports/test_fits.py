@@ -29,7 +29,7 @@ def noisy(f: Callable[[float], float], seed: int, n: int = 8, misfit: float = 0.
         centre = f(float(length)) * np.exp(rng.normal(0, misfit))
         drawn = [centre * np.exp(rng.normal(0, 0.02)) * np.exp(rng.normal(0, 0.03, 11)) for _ in range(rounds)]
         values.append(np.median([np.median(s) for s in drawn]))
-        columns.append(deviations(drawn, rng))
+        columns.append(deviations(drawn, np.random.default_rng([seed, int(length)])))
     return Series(LENGTHS[:n], np.array(values), np.stack(columns, axis=1), np.full(n, rounds), "s", False)
 
 
