@@ -20,8 +20,8 @@ class Looks(Protocol):
         ...
 
 
-def attention_maps(model: nn.Module, inputs: Tensor, keep_BT: Tensor | None = None) -> list[Tensor]:
-    """Weights (B, H, T, T) of each such layer in order, from one pass over `inputs`; empty where there is none.
+def attention_maps(model: nn.Module, *inputs: Tensor | None) -> list[Tensor]:
+    """Weights (B, H, T, T) of each such layer in order, from one pass of the model over `inputs`; empty where there is none.
 
     The pass itself takes the layers' fast path; weights are worked out beside it from the same inputs.
     """
@@ -36,7 +36,7 @@ def attention_maps(model: nn.Module, inputs: Tensor, keep_BT: Tensor | None = No
     model.eval()
     try:
         with torch.no_grad():
-            model(inputs, keep_BT)
+            model(*inputs)
     finally:
         model.train(was_training)
         for handle in handles:

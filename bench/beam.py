@@ -38,7 +38,64 @@ class _Sentence:
     done: list[Written] = field(default_factory=list)
 
 
-@torch.no_grad()
+class Search:
+    """Some sources on their way to targets.
+
+    Args:
+        state: of a model that has read the sources. given_N1: the token that each target goes on from.
+        end: id that ends a target; one that no token has for targets that never end.
+        limits: tokens of each target, the end not counted, after which it is cut.
+        beam: beginnings kept; 1 is greedy. A sentence is done when as many targets have ended.
+
+    Attributes:
+        found: the best target of each source; None for those that are still being written.
+    """
+
+    def __init__(
+        self, model: Writer, state: State, given_N1: Tensor, end: int, limits: Sequence[int], beam: int, penalty: float
+    ) -> None:
+        self.model, self.end, self.beam, self.penalty = model, end, beam, penalty
+        self.state, self.given_N1, self.length = state, given_N1, 0
+        self.scores_RK = torch.zeros(len(limits), 1, device=given_N1.device)
+        self.found: list[Written | None] = [None] * len(limits)
+        self.going = [_Sentence(place, limit) for place, limit in enumerate(limits)]
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """One more token for every beginning."""
+        logits_N1C, self.state = self.model.step(self.given_N1, self.state)
+        self.length += 1
+        R, K = self.scores_RK.shape
+        total_RKC = self.scores_RK[..., None] + logits_N1C[:, -1].float().log_softmax(-1).view(R, K, -1)
+        C = total_RKC.shape[2]
+        # Each beginning ends in one way, so that 2 x beam candidates leave `beam` that go on.
+        best, at = total_RKC.flatten(1).topk(min(2 * self.beam, K * C))
+        rows = zip(self.going, best.tolist(), (at // C).tolist(), (at % C).tolist(), strict=True)
+        on: list[tuple[_Sentence, int, list[tuple[float, int, int]]]] = []
+        for row, (sentence, scores, parents, tokens) in enumerate(rows):
+            going: list[tuple[float, int, int]] = []
+            for rank, (score, parent, token) in enumerate(zip(scores, parents, tokens, strict=True)):
+                if token != self.end:
+                    going.append((score, parent, token))
+                elif rank < self.beam:
+                    sentence.done.append(Written(sentence.begun[parent], score / self.length**self.penalty, True))
+            going = going[: self.beam]
+            begun = [(*sentence.begun[parent], token) for _, parent, token in going]
+            if len(sentence.done) >= self.beam or self.length > sentence.limit:
+                cut = float(self.scores_RK[row, 0]) / max(1, self.length - 1) ** self.penalty
+                self.found[sentence.place] = _best(sentence, cut)
+            else:
+                sentence.begun = begun
+                on.append((sentence, row, going))
+        self.going = [sentence for sentence, _, _ in on]
+        if self.going:
+            device = self.given_N1.device
+            index = torch.tensor([row * K + parent for _, row, going in on for _, parent, _ in going], device=device)
+            self.state = select_state(self.state, index)
+            self.scores_RK = torch.tensor([[score for score, _, _ in going] for _, _, going in on], device=device)
+            self.given_N1 = torch.tensor([[token] for _, _, going in on for _, _, token in going], device=device)
+
+
 def write(
     model: Writer,
     source_BS: Tensor,
@@ -48,54 +105,17 @@ def write(
     beam: int = 1,
     penalty: float = 1.0,
 ) -> list[Written]:
-    """The best target found for each source.
-
-    Args:
-        limits: tokens of each target, the end not counted, after which it is cut.
-        beam: beginnings kept; 1 is greedy. A sentence is done when as many targets have ended.
+    """The best target found for each source; see `Search`.
 
     Raises ValueError where the model wants sources of one length and gets others.
     """
     model.eval()
-    device = source_BS.device
-    found: list[Written | None] = [None] * len(source_BS)
-    sentences = [_Sentence(place, limit) for place, limit in enumerate(limits)]
-    state: State = model.start(source_BS, keep_BS)
-    scores_RK = torch.zeros(len(sentences), 1, device=device)
-    given_N1 = torch.full((len(sentences), 1), end, device=device)
-    length = 0
-    while sentences:
-        logits_N1C, state = model.step(given_N1, state)
-        length += 1
-        R, K = scores_RK.shape
-        total_RKC = scores_RK[..., None] + logits_N1C[:, -1].float().log_softmax(-1).view(R, K, -1)
-        C = total_RKC.shape[2]
-        # Each beginning ends in one way, so that 2 x beam candidates leave `beam` that go on.
-        best, at = total_RKC.flatten(1).topk(min(2 * beam, K * C))
-        rows = zip(sentences, best.tolist(), (at // C).tolist(), (at % C).tolist(), strict=True)
-        on: list[tuple[_Sentence, int, list[tuple[float, int, int]]]] = []
-        for row, (sentence, scores, parents, tokens) in enumerate(rows):
-            going: list[tuple[float, int, int]] = []
-            for rank, (score, parent, token) in enumerate(zip(scores, parents, tokens, strict=True)):
-                if token != end:
-                    going.append((score, parent, token))
-                elif rank < beam:
-                    sentence.done.append(Written(sentence.begun[parent], score / length**penalty, True))
-            going = going[:beam]
-            begun = [(*sentence.begun[parent], token) for _, parent, token in going]
-            if len(sentence.done) >= beam or length > sentence.limit:
-                cut = float(scores_RK[row, 0]) / max(1, length - 1) ** penalty
-                found[sentence.place] = _best(sentence, cut)
-            else:
-                sentence.begun = begun
-                on.append((sentence, row, going))
-        sentences = [sentence for sentence, _, _ in on]
-        if sentences:
-            index = torch.tensor([row * K + parent for _, row, going in on for _, parent, _ in going], device=device)
-            state = select_state(state, index)
-            scores_RK = torch.tensor([[score for score, _, _ in going] for _, _, going in on], device=device)
-            given_N1 = torch.tensor([[token] for _, _, going in on for _, _, token in going], device=device)
-    return [written for written in found if written is not None]
+    with torch.no_grad():
+        state: State = model.start(source_BS, keep_BS)
+    search = Search(model, state, torch.full_like(source_BS[:, :1], end), end, limits, beam, penalty)
+    while search.going:
+        search.step()
+    return [written for written in search.found if written is not None]
 
 
 def _best(sentence: _Sentence, cut: float) -> Written:

@@ -181,7 +181,8 @@ class TrainSpec(_Strict):
         changes: ablations: by architecture, named changes of its settings (or of `depth`, or of the `recipe`), each trained
             as a competitor.
         decode_lengths: contexts at which generation is timed; empty for none. decode_batches: batches at which writing is
-            timed too, at the first of these contexts.
+            timed too, at the first of these contexts. decode_beams: beams with which a search is timed there, at the
+            largest batch.
         generate: what is sampled; None for nothing.
         seconds, limit, timeout, silence, memory_share, device_memory_share: as for scaling; a training that takes longer
             than `train_timeout` is killed.
@@ -207,6 +208,7 @@ class TrainSpec(_Strict):
     changes: dict[str, dict[str, dict[str, Any]]] = {}
     decode_lengths: tuple[Positive, ...] = ()
     decode_batches: tuple[Positive, ...] = ()
+    decode_beams: tuple[Positive, ...] = ()
     generate: Generation | None = None
     seconds: Seconds = 0.04
     limit: Seconds = 1.0

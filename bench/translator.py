@@ -15,6 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from bench.attention_maps import attention_maps
 from bench.contract import Between, DecoderPlan, Layered, State, StreamingEncoder, TaskShape
 from bench.cross import CrossAttention, Keys, make_cross
 from bench.frontends import make_front_end, pool
@@ -52,7 +53,7 @@ class Writer(nn.Module):
 
     def alignments(self, source_BS: Tensor, keep_BS: Tensor | None, given_BU: Tensor) -> list[Tensor]:
         """How much each target token takes of each source token, (B, H, U, S), one a layer; none where nothing looks."""
-        return []
+        raise NotImplementedError
 
     @property
     def layer_parameters(self) -> int:
@@ -62,6 +63,14 @@ class Writer(nn.Module):
 
     def _front(self, source_BS: Tensor, keep_BS: Tensor | None) -> Tensor:
         return self.front(reversed_real(source_BS, keep_BS) if self.plan.backwards else source_BS)
+
+    def _upright(self, weights_BHUS: Tensor, keep_BS: Tensor | None) -> Tensor:
+        """Columns in the order of the source as it was given."""
+        if not self.plan.backwards:
+            return weights_BHUS
+        B, H, U, S = weights_BHUS.shape
+        index_BS = reversed_real(torch.arange(S, device=weights_BHUS.device).expand(B, S), keep_BS)
+        return weights_BHUS.gather(3, index_BS[:, None, None].expand(B, H, U, S))
 
 
 def _target_shape(shape: TaskShape) -> TaskShape:
@@ -209,14 +218,6 @@ class EncoderDecoder(Writer):
             _, state = self.step(given_B1, state)
         return [self._upright(torch.cat(layer, dim=2), source["keep"]) for layer in zip(*rows, strict=True)]
 
-    def _upright(self, weights_BHUS: Tensor, keep_BS: Tensor | None) -> Tensor:
-        """Columns in the order of the source as it was given."""
-        if not self.plan.backwards:
-            return weights_BHUS
-        B, H, U, S = weights_BHUS.shape
-        index_BS = reversed_real(torch.arange(S, device=weights_BHUS.device).expand(B, S), keep_BS)
-        return weights_BHUS.gather(3, index_BS[:, None, None].expand(B, H, U, S))
-
 
 class PrefixModel(Writer):
     """One causal stack over `source <end> target`: a language model that is given the source (as in Wang et al. 2021)."""
@@ -238,8 +239,7 @@ class PrefixModel(Writer):
         from_BP = torch.where(p_1P < length_B1, p_1P, (p_1P - length_B1 + S).clamp(max=S + U - 1))
         packed_BPD = both_BPD.gather(1, from_BP[..., None].expand_as(both_BPD))
         y_BPD = self.encoder(packed_BPD, p_1P < length_B1 + U)
-        at_BU = length_B1 + torch.arange(U, device=source_BS.device)
-        return self.head(y_BPD.gather(1, at_BU[..., None].expand(B, U, y_BPD.shape[2])))
+        return self.head(y_BPD.gather(1, _places(length_B1, U)[..., None].expand(B, U, y_BPD.shape[2])))
 
     def start(self, source_BS: Tensor, keep_BS: Tensor | None) -> State:
         if keep_BS is not None:
@@ -251,6 +251,25 @@ class PrefixModel(Writer):
     def step(self, given_BU: Tensor, state: State) -> tuple[Tensor, State]:
         y_BUD, state = cast(StreamingEncoder, self.encoder).step(self.target(given_BU), state)
         return self.head(y_BUD), state
+
+    @torch.no_grad()
+    def alignments(self, source_BS: Tensor, keep_BS: Tensor | None, given_BU: Tensor) -> list[Tensor]:
+        """Of layers that weigh tokens. Rows sum to less than 1: the rest goes to the target before it."""
+        (B, S), U = source_BS.shape, given_BU.shape[1]
+        length_B1 = source_BS.new_full((B, 1), S) if keep_BS is None else keep_BS.sum(1, keepdim=True)
+        rows_B1U1 = _places(length_B1, U)[:, None, :, None]
+        real_BS = torch.arange(S, device=source_BS.device) < length_B1
+        found = []
+        for weights_BHPP in attention_maps(self, source_BS, keep_BS, given_BU):
+            H, P = weights_BHPP.shape[1:3]
+            weights_BHUS = weights_BHPP.gather(2, rows_B1U1.expand(B, H, U, P))[..., :S] * real_BS[:, None, None]
+            found.append(self._upright(weights_BHUS, keep_BS))
+        return found
+
+
+def _places(length_B1: Tensor, targets: int) -> Tensor:
+    """Where the target's tokens stand behind sources of these lengths, (B, U)."""
+    return length_B1 + torch.arange(targets, device=length_B1.device)
 
 
 def reversed_real(ids_BS: Tensor, keep_BS: Tensor | None) -> Tensor:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal
 
 from results.schema import PROTOCOL_VERSION
 
+BEAM = "beam_"  # begins the phase that times a search with so many beams
 Kind = Literal["check", "cell", "graph", "path", "decode", "roof", "cost", "train"]
 
 
@@ -89,3 +90,12 @@ class Trial:
 
     def without(self, phases: set[str]) -> Trial:
         return replace(self, phases=tuple(p for p in self.phases if p not in phases))
+
+
+def beam_phase(beam: int) -> str:
+    return f"{BEAM}{beam}"
+
+
+def beams_of(phases: tuple[str, ...]) -> list[int]:
+    """The beams that phases ask for."""
+    return [int(phase.removeprefix(BEAM)) for phase in phases if phase.startswith(BEAM)]

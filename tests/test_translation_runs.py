@@ -72,10 +72,20 @@ def test_who_looked_at_what_is_kept(done: tuple[subprocess.CompletedProcess[str]
             assert bool(looked) == (r.variant != "one vector")
 
 
+def test_searches_are_timed_at_the_largest_batch(done: tuple[subprocess.CompletedProcess[str], Path]) -> None:
+    _, out = done
+    decodes = [r for r in records(out) if r.kind == "decode"]
+    batch, length = max(r.batch for r in decodes), min(r.length for r in decodes)
+    for r in decodes:
+        phases = {m.phase for m in r.measurements}
+        assert phases == {"decode"} | ({"beam_1", "beam_4"} if (r.batch, r.length) == (batch, length) else set())
+
+
 def test_the_page_shows_translations(done: tuple[subprocess.CompletedProcess[str], Path]) -> None:
     _, out = done
     page = (out / "site" / "translation.html").read_text(encoding="utf-8")
-    for words in ("Side by side", "Alignments", "What writing costs", "Paired bootstrap", "version:2"):
+    for words in ("Side by side", "Alignments", "What writing costs", "What beams cost", "Paired bootstrap",
+                  "Without any: gru one vector: reads one vector", "version:2"):  # fmt: skip
         assert words in page, words
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from bench.beam import Search
 from bench.execute.failures import Unsupported
 from bench.execute.session import Session
 from bench.measure.decode import one_token, prefill
 from bench.translator import Writer, stacks
+from bench.trial import beam_phase
 
 DECODE_ROOM = 128  # tokens that timing may append to the context
+NO_END = -1  # the id of no token: what is timed must not end early
 
 
 def time_decoding(session: Session, module: nn.Module, inputs: Tensor, streams: bool, max_length: int | None) -> None:
@@ -31,12 +34,21 @@ def time_decoding(session: Session, module: nn.Module, inputs: Tensor, streams: 
     _time_next(session, module, inputs[:, :1], lambda: prefill(module, inputs))
 
 
-def time_writing(session: Session, model: Writer, source_BT: Tensor, given_BT: Tensor) -> None:
-    """The same for a model that writes: after all of the source has been read and all of `given_BT` written."""
+def time_writing(
+    session: Session, model: Writer, source_BT: Tensor, given_BT: Tensor, beams: Iterable[int] = ()
+) -> None:
+    """The same for a model that writes: after all of the source has been read and all of `given_BT` written. For each of
+    `beams` also a phase of its own, one more token of a search with so many beginnings of each target."""
     most = [limit for stack in stacks(model) if (limit := cast(Any, stack).traits.max_length) is not None]
     if most and source_BT.shape[1] + given_BT.shape[1] + DECODE_ROOM > min(most):
         raise Unsupported(f"tokens after {source_BT.shape[1]:,} would pass the longest it accepts, {min(most):,}")
     _time_next(session, model, given_BT[:, :1], lambda: model.step(given_BT, model.start(source_BT, None))[1])
+    for beam in beams:
+        with torch.no_grad():
+            state = model.step(given_BT, model.start(source_BT, None))[1]
+        session.send("phase", beam_phase(beam))
+        limits = [DECODE_ROOM] * len(given_BT)
+        session.timing(beam_phase(beam), Search(model, state, given_BT[:, -1:], NO_END, limits, beam, 1.0).step)
 
 
 def _time_next(session: Session, module: nn.Module, next_B1: Tensor, read: Callable[[], Any]) -> None:

@@ -21,7 +21,7 @@ from bench.provenance import write_trials
 from bench.spec import BASELINE, Search, SpecError, Study, TaskPlan, TrainSpec
 from bench.training.choose import Choice, choose, only
 from bench.training.recipe import Recipe
-from bench.trial import Trial
+from bench.trial import Trial, beam_phase
 from results.schema import Record
 from results.store import Run, latest
 
@@ -295,10 +295,14 @@ class TrainingSuite:
             writes = self._task(c).found["shape"]["target_length"] > 0
             speaks = self._task(c).found["text"] and self.spec.mode == "causal" and c.baseline
             sizes = [(length, 1) for length in self.spec.decode_lengths] if writes or speaks else []
+            beams: tuple[int, ...] = ()
             if writes and sizes:
                 sizes += [(sizes[0][0], batch) for batch in self.spec.decode_batches if batch != 1]
+                beams = self.spec.decode_beams
+            widest = (sizes[0][0], max(batch for _, batch in sizes)) if beams else None
             for length, batch in sizes:
-                fields = {"length": length, "batch": batch, "phases": ("decode",)}
+                searches = tuple(beam_phase(beam) for beam in beams) if (length, batch) == widest else ()
+                fields = {"length": length, "batch": batch, "phases": ("decode", *searches)}
                 found.append(self._trial("decode", c, c.recipe, fields))
         return found
 

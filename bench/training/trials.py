@@ -54,7 +54,7 @@ from bench.training.pictures import keep_pictures
 from bench.training.recipe import Recipe
 from bench.training.writing import judged, keep, written
 from bench.translator import EncoderDecoder, PrefixModel, Writer, stacks
-from bench.trial import Trial
+from bench.trial import Trial, beams_of
 from results.files import write_whole
 from results.predictions import has_examples, save_attention, save_examples, save_predictions
 
@@ -344,14 +344,14 @@ def _samples(trial: Trial, session: Session, model: SequenceModel, work: Task, w
 
 def decode(trial: Trial, session: Session) -> None:
     """Time of one more token from the whole model, and the bytes of state, after `length` random tokens; of a model that
-    writes, after a source and a target of so many."""
+    writes, after a source and a target of so many, and of a search with each number of beams that is asked for."""
     shape = shape_from(cast(dict[str, Any], trial.training)["shape"])
     model: Any = model_of(trial, shape, recipe_of(trial)).to(getattr(torch, trial.dtype)).eval()
     size, generator = (trial.batch, trial.length), stream("decode", trial.seed)
     ids_BT = torch.randint(shape.vocabulary, size, generator=generator)
     if isinstance(model, Writer):
         given_BT = torch.randint(shape.outputs, size, generator=generator)
-        time_writing(session, model, ids_BT.to(trial.device), given_BT.to(trial.device))
+        time_writing(session, model, ids_BT.to(trial.device), given_BT.to(trial.device), beams_of(trial.phases))
         return
     most = cast(Any, model.encoder).traits.max_length
     time_decoding(session, model, ids_BT.to(trial.device), model.streams, most)

@@ -15,6 +15,8 @@ from reports.training.looks import Cast
 from reports.training.tables import who
 from results.predictions import load_alignments
 
+PREFIX = "prefix"  # as records name a model without an encoder
+
 
 def diagonality(shares: np.ndarray) -> float:
     """How far weight follows the order of words, of shares (target, source): 1 - mean distance of where a target word looks
@@ -28,15 +30,19 @@ def diagonality(shares: np.ndarray) -> float:
     return float(1 - (weights * distance).sum(1).mean() / distance.mean())
 
 
-def alignments(task: TaskRun, cast: Cast, folder: Path) -> tuple[list[Plot], Table]:
-    """A map of one sentence for every competitor that looks at the source, and a number for all its sentences."""
+def alignments(task: TaskRun, cast: Cast, folder: Path) -> tuple[list[Plot], Table, list[str]]:
+    """A map of one sentence for every competitor that weighs the source's words, a number for all its sentences; and who
+    has none, and why."""
     made: list[Plot] = []
     rows: list[list[Value]] = []
+    without: list[str] = []
     for c in task.competitors:
         record = task.ok(c.name).get(0)
         found = load_alignments(folder, record.trial_id) if record is not None else []
         kept = [s for s in found if s.get("layers") and len(s["target"]) > 1 and len(s["source"]) > 1]
         if not kept:
+            if record is not None:
+                without.append(f"{label(c.name)}: {_why_none(record.decoder)}")
             continue
         by_head = [[[diagonality(np.array(head)) for head in layer] for layer in s["layers"]] for s in kept]
         means = np.nanmean(np.array(by_head), axis=0)  # layer, head
@@ -48,18 +54,31 @@ def alignments(task: TaskRun, cast: Cast, folder: Path) -> tuple[list[Plot], Tab
             Value(f"layer {layer + 1}, head {head + 1} of {means.shape[0]} × {means.shape[1]}"),
         ])  # fmt: skip
         made.append(_map(f"{task.id}-alignment-{len(made)}", label(c.name), kept[len(kept) // 2], int(layer), int(head),
-                         cast.looks[c.name].color))  # fmt: skip
+                         cast.looks[c.name].color, record is not None and record.decoder == PREFIX))  # fmt: skip
     columns = ["competitor", "diagonal, mean over layers", "most diagonal head", "which"]
     tell = {1: "1: word after word in order; 0: no more than looking everywhere alike"}
-    return made, Table(f"{task.id}-diagonal", columns, rows, help=tell)
+    return made, Table(f"{task.id}-diagonal", columns, rows, help=tell), without
 
 
-def _map(identity: str, name: str, sentence: dict[str, Any], layer: int, head: int, color: str) -> Plot:
+def _why_none(decoder: str) -> str:
+    """In words, from those of the record."""
+    if decoder == PREFIX:
+        return "decoder-only, and its layers pass words on without weighing them"
+    return "reads one vector of fixed size" if decoder.endswith(", none") else "none was kept"
+
+
+def _map(
+    identity: str, name: str, sentence: dict[str, Any], layer: int, head: int, color: str, decoder_only: bool
+) -> Plot:
     shares = np.array(sentence["layers"][layer][head])
     source, target = [str(w) for w in sentence["source"]], [str(w) for w in sentence["target"]]
     caption = (
         f"Rows are what was written, columns the source; full colour is all of a row. Layer {layer + 1}, head {head + 1}, "
         "the most diagonal one over the sentences kept; seed 0."
+        + (
+            " What a row lacks of its whole went to the target before it: source and target are one text."
+            * decoder_only
+        )
     )
     what = f"Alignment of {name}, layer {layer + 1}, head {head + 1}"
     return shares_map(identity, name, target, source, shares, color, what, caption)

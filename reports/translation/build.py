@@ -18,7 +18,7 @@ from reports.translation.compare import against_best
 from reports.translation.plots import by_length
 from reports.translation.read import read_written
 from reports.translation.side_by_side import Sentence, sentences
-from reports.words import count, duration
+from reports.words import count, integer, seconds
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,10 @@ class Translations:
     sentences: list[Sentence]
     maps: list[Plot]
     diagonal: Table
+    unaligned: list[str]
     bootstrap: Table
     writing: Table
+    beams: Table
     published: Table
     signatures: list[tuple[str, str]]
 
@@ -42,11 +44,12 @@ def translations(board: Board, cast: Cast, folder: Path | None) -> Translations 
     if written is None or folder is None:
         return None
     facts = task.raw.get("facts") or {}
-    maps, diagonal = alignments(task, cast, folder)
+    maps, diagonal, unaligned = alignments(task, cast, folder)
     order = [s.name for s in board.standings]
     return Translations(
-        by_length(board, cast), sentences(written, cast, order), maps, diagonal,
-        against_best(board, written, cast, bool(facts.get("lowercase"))), writing(board, cast), published(task),
+        by_length(board, cast), sentences(written, cast, order), maps, diagonal, unaligned,
+        against_best(board, written, cast, bool(facts.get("lowercase"))), writing(board, cast), beams(board, cast),
+        published(task),
         [(str(k), str(v)) for k, v in (facts.get("signatures") or {}).items()],
     )  # fmt: skip
 
@@ -69,7 +72,7 @@ def _file_name(text: str) -> str:
 def writing(board: Board, cast: Cast) -> Table:
     """What it takes to write the test split; mean over seeds."""
     task = board.task
-    wanted = {"time_per_sentence": duration, "tokens_per_second": count, "cut": lambda v: f"{100 * v:.1f} %"}
+    wanted = {"time_per_sentence": seconds, "tokens_per_second": count, "cut": lambda v: f"{100 * v:.1f} %"}
     rows = []
     for s in board.standings:
         records = list(task.ok(s.name).values())
@@ -83,6 +86,33 @@ def writing(board: Board, cast: Cast) -> Table:
         3: "share of sentences that came to no end within the longest allowed",
     }
     return Table(f"{task.id}-writing", columns, rows, help=tell)
+
+
+_BEAM = re.compile(r"beam_(\d+)")
+
+
+def beams(board: Board, cast: Cast) -> Table:
+    """What a search costs by its beams: time of one more token for every sentence of a batch."""
+    task = board.task
+    timed = []
+    for s in board.standings:
+        for record in task.decodes.get(s.name, []):
+            widths = sorted({int(m[1]) for x in record.measurements if (m := _BEAM.fullmatch(x.phase))})
+            found = {width: v for width in widths if (v := measured(record, f"beam_{width}", "time")) is not None}
+            timed += [(s.name, record, found)] if found else []
+    widest = max((list(found) for _, _, found in timed), key=len, default=[])
+    rows = []
+    for name, record, found in timed:
+        if list(found) == widest:
+            ratio = found[widest[-1]] / found[widest[0]]
+            rows.append([
+                who(cast, name), Value(integer(record.batch), record.batch, number=True),
+                *(Value(seconds(v), v, number=True) for v in found.values()),
+                Value(f"{ratio:.2f} ×", ratio, number=True),
+            ])  # fmt: skip
+    names = [f"{width} beam{'s' if width > 1 else ''}" for width in widest]
+    columns = ["competitor", "sentences at once", *names, "last over first" if len(names) > 1 else "ratio"]
+    return Table(f"{task.id}-beams", columns, rows)
 
 
 def published(task: TaskRun) -> Table:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from bench.beam import Written, write, write_all
-from bench.contract import DecoderPlan, TaskShape
+from bench.attention_maps import attention_maps
+from bench.beam import Search, Written, write, write_all
+from bench.contract import DecoderKind, DecoderPlan, TaskShape
 from bench.models import build_encoder, build_writer
 from bench.registry import ARCHITECTURES, Entry
-from bench.translator import EncoderDecoder, Writer, reversed_real
+from bench.translator import Writer, reversed_real
 
 END = 1
 LENGTHS = (7, 3, 5)
@@ -139,18 +141,34 @@ def test_shares_sum_to_one_over_the_real_source(name: str, plan: str) -> None:
         assert (weights_BHUS * ~keep_BS[:, None, None]).abs().max() == 0
 
 
-def test_alignments_are_in_the_order_of_the_source() -> None:
+@pytest.mark.parametrize("kind", ["matched", "prefix"])
+def test_alignments_are_in_the_order_of_the_source(kind: DecoderKind) -> None:
     """Reading backwards turns nothing around for the reader: the same weights stand over the same words."""
-    net = model("attention", PLANS["reversed"])
-    assert isinstance(net, EncoderDecoder)
+    net = model("attention", replace(PLANS["reversed"], kind=kind))
     ids_BS, keep_BS = source()
     upright = net.alignments(ids_BS, keep_BS, given(3))
-    object.__setattr__(net, "plan", PLANS["dot"])
+    object.__setattr__(net, "plan", replace(net.plan, backwards=False))
     backwards = net.alignments(reversed_real(ids_BS, keep_BS), keep_BS, given(3))
     assert keep_BS is not None
     for a, b in zip(upright, backwards, strict=True):
-        turned = torch.stack([reversed_real(b[:, h, u], keep_BS) for h in range(2) for u in range(6)], 1)
+        turned = torch.stack([reversed_real(b[:, h, u], keep_BS) for h in range(b.shape[1]) for u in range(6)], 1)
         torch.testing.assert_close(a.flatten(1, 2), turned)
+
+
+def test_a_decoder_only_model_looks_at_the_source_within_its_one_stack() -> None:
+    """The same shares as in the whole map of `source target`, each sentence alone; rows also look at the target."""
+    net = model("attention", PLANS["prefix"])
+    ids_BS, keep_BS = source()
+    maps = net.alignments(ids_BS, keep_BS, given(3))
+    assert len(maps) == 2 and keep_BS is not None
+    for row, length in enumerate(LENGTHS):
+        alone = attention_maps(net, ids_BS[row : row + 1, :length], None, given(3)[row : row + 1])
+        for weights_BHUS, whole_1HPP in zip(maps, alone, strict=True):
+            expected = whole_1HPP[0, :, length:, :length]
+            torch.testing.assert_close(weights_BHUS[row, ..., :length], expected)
+            assert not weights_BHUS[row, ..., length:].any()
+            assert (expected.sum(-1) < 1).all() and (expected.sum(-1) > 0).all()
+    assert model("gru", PLANS["prefix"]).alignments(ids_BS, keep_BS, given(3)) == []
 
 
 def test_only_recurrences_can_be_fed() -> None:
@@ -221,6 +239,19 @@ class TestBeams:
         for row, length in enumerate(LENGTHS):
             (alone,) = write(net, ids_BS[row : row + 1, :length], None, END, [length + 2], beam=3)
             assert alone.ids == together[row].ids and alone.score == pytest.approx(together[row].score, abs=1e-6)
+
+
+def test_a_search_that_nothing_ends_goes_on_with_all_its_beginnings() -> None:
+    """What timing asks for: no sentence leaves, though the model would end it at once."""
+    net = model("gru", PLANS["dot"])
+    with torch.no_grad():
+        net.head.bias[END] = 1e4
+        state = net.start(*source((5, 5)))
+    search = Search(net, state, torch.full((2, 1), END), -1, [9, 9], 3, 1.0)
+    for step in range(4):
+        search.step()
+        assert len(search.given_N1) == 6 and [len(s.begun) for s in search.going] == [3, 3], step
+    assert search.found == [None, None]
 
 
 def test_a_target_without_end_is_cut_and_says_so() -> None:
