@@ -54,7 +54,7 @@ def test_what_a_run_takes_is_shown_with_how_good_that_was(done: Done) -> None:
     _, out = done
     shown = run_all(*TINY, "--dry-run", "--out", str(out))
     assert shown.returncode == 0, shown.stderr
-    assert "estimated: 12 trials" in shown.stdout and "peak memory" in shown.stdout
+    assert "estimated: 10 trials" in shown.stdout and "peak memory" in shown.stdout
     assert "the last estimate was" in shown.stdout
 
 
