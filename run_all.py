@@ -153,6 +153,7 @@ class _Choice:
 
 def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: bool) -> int:
     """Plan and run one suite, render its page. Returns the exit status."""
+    from bench.allowance import read_budget
     from bench.execute.progress import Progress, duration
     from bench.execute.runner import Runner, Stamp
     from bench.execute.worker import Pool
@@ -165,6 +166,8 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
 
     began, sections = time.perf_counter(), {}
     suite = load_suite(choice.suite)
+    if choice.budget:
+        read_budget(choice.budget)  # a mistake is told before anything is looked at
     data = places.workplace()
     pool = Pool(PACKAGES, choice.plugins, data=data)
     known = _describe(pool, choice.device)
