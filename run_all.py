@@ -190,6 +190,7 @@ class _Choice:
 
 def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: bool) -> int:
     """Plan and run one suite, render its page. Returns the exit status."""
+    from bench.allowance import read_budget
     from bench.execute.executor import LocalExecutor
     from bench.execute.progress import Progress, duration
     from bench.execute.runner import Runner, Stamp
@@ -207,6 +208,8 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
     for option, wanted in (("--pretrained", start is not None), ("--devices-per-trial", choice.devices_per_trial > 1)):
         if wanted and suite.kind != "train":
             raise Stop(f"suite '{suite.suite}' trains nothing; leave {option} out")
+    if choice.budget:
+        read_budget(choice.budget)  # a mistake is told before anything is looked at
     pool = Pool(PACKAGES, choice.plugins, data=places.workplace())
     cluster = _cluster(choice, pool)
     known = _describe(pool, "cpu" if cluster else choice.device, choice.devices_per_trial)
@@ -226,7 +229,9 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
     prepared = _kind(suite.kind)(context)
     sections["planning"] = time.perf_counter() - began_planning
     name = _fresh_name(places.runs, prepared.run_id) if fresh else prepared.run_id
-    prepared, guess = foresee(prepared, places.runs / name, choice.budget, sections, always=dry_run)
+    prepared, guess = foresee(
+        prepared, places.runs / name, choice.budget, sections, always=dry_run, never=preset == "smoke"
+    )
     for words in prepared.left_out:
         _say(f"left out for --budget {choice.budget}: {words}")
     if dry_run:

@@ -12,7 +12,7 @@ from results.store import Run
 
 
 def foresee(
-    prepared: Prepared, folder: Path, budget: str, begun: dict[str, float], always: bool
+    prepared: Prepared, folder: Path, budget: str, begun: dict[str, float], always: bool, never: bool = False
 ) -> tuple[Prepared, Estimate | None]:
     """The plan, cut where a budget asks for it, and its estimate; None where an earlier session has made one.
 
@@ -21,14 +21,15 @@ def foresee(
 
     Args:
         folder: where the run is, or will be. budget: as typed, "" for none. begun: seconds that the command has spent.
-        always: look even where an estimate is there.
+        always: look even where an estimate is there. never: look only where it is asked for, by `always` or a budget: for a
+            run that takes no longer than the look.
     """
     try:
         allowed = read_budget(budget) if budget else 0.0
         before = Run(folder).read_json("plan.json").get("budget") or {}
         if budget and before.get("asked_s") == allowed:
             prepared, budget = prepared.reduced(part_from(before["kept"]), before), ""
-        if prepared.problem or ((folder / FILE).is_file() and not budget and not always):
+        if prepared.problem or (((folder / FILE).is_file() or never) and not budget and not always):
             return prepared, None
         start = time.perf_counter()
         forecast = prepared.forecast()
