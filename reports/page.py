@@ -42,18 +42,21 @@ def render(run: Run, site: Path) -> Path:
     Raises ReportError for a suite without a page or a place that cannot be written, StoreError for a damaged run.
     """
     began = time.perf_counter()
-    data = load(run)
-    suite = str(data.plan.get("suite", ""))
-    kind = str(data.plan.get("kind") or suite)
+    plan = run.read_json("plan.json")
+    suite = str(plan.get("suite", ""))
+    kind = str(plan.get("kind") or suite)
     if kind not in BUILDERS:
         raise ReportError(f"no page for suite {suite!r}; there are pages for {', '.join(sorted(BUILDERS))}")
     if not SAFE_ID.fullmatch(suite):  # a part of files' names
         raise ReportError(f"suite {suite!r} of {run.folder}: use letters, digits, '.', '_' and '-' only")
     builder = importlib.import_module(BUILDERS[kind])
     try:
+        data = load(run)
         context, csv = builder.build(data)
         shared = _shared(data, time.perf_counter() - began)
         page = _environment().get_template(builder.TEMPLATE).render(**shared, **context)
+    except (StoreError, ReportError):
+        raise
     except Exception as error:
         what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise ReportError(

@@ -33,6 +33,9 @@ SMALL = [
     *("--set", "regimes.tokens={tokens: 512}", "--set", "memory_share=0.1"),
 ]
 
+# Where nothing may run out of time, however busy the machine is.
+ROOMY = [*SMALL, "--set", "timeout=100", "--set", "limit=20"]
+
 
 def only_run(out: Path) -> Run:
     (folder,) = (out / "runs").iterdir()
@@ -116,7 +119,7 @@ def test_plugins_appear_everywhere_with_no_change(tmp_path: Path) -> None:
         outside.write_text((EXAMPLES / f"{name}.py").read_text())
         plugins += ["--plugin", str(outside)]
     out = tmp_path / "out"
-    done = run_all(*SMALL, *plugins, "--architectures", "torch_transformer,torch_lstm,attention", "--out", str(out))
+    done = run_all(*ROOMY, *plugins, "--architectures", "torch_transformer,torch_lstm,attention", "--out", str(out))
     assert done.returncode == 0, done.stderr
     page = (out / "site" / "scaling.html").read_text()
     for figure in page.split("<figure")[1:]:
@@ -128,7 +131,7 @@ def test_plugins_appear_everywhere_with_no_change(tmp_path: Path) -> None:
 
 
 def test_resume_runs_only_what_is_missing(tmp_path: Path) -> None:
-    arguments = [*SMALL, "--architectures", "conv1d,tcn", "--out", str(tmp_path)]
+    arguments = [*ROOMY, "--architectures", "conv1d,tcn", "--out", str(tmp_path)]
     assert run_all(*arguments).returncode == 0
     path = only_run(tmp_path).records_path
     first = path.read_text().splitlines(keepends=True)
