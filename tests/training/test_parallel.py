@@ -47,6 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo meets in a file")
 @pytest.mark.parametrize("name", CASES)
 def test_two_processes_are_as_good_as_one(folder: Path, name: str) -> None:
