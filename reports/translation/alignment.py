@@ -49,7 +49,7 @@ def alignments(task: TaskRun, cast: Cast, folder: Path) -> tuple[list[Plot], Tab
         layer, head = np.unravel_index(int(np.nanargmax(means)), means.shape)
         whole = float(np.nanmean([[diagonality(np.array(one).mean(0)) for one in s["layers"]] for s in kept]))
         rows.append([
-            who(cast, c.name), Value(f"{whole:.2f}", whole, number=True),
+            who(cast, c.name), Value(f"{round(whole, 2) + 0.0:.2f}", whole, number=True),
             Value(f"{means[layer, head]:.2f}", float(means[layer, head]), number=True),
             Value(f"layer {layer + 1}, head {head + 1} of {means.shape[0]} × {means.shape[1]}"),
         ])  # fmt: skip
