@@ -85,7 +85,7 @@ def test_the_page_shows_translations(done: tuple[subprocess.CompletedProcess[str
     _, out = done
     page = (out / "site" / "translation.html").read_text(encoding="utf-8")
     for words in ("Side by side", "Alignments", "What writing costs", "What beams cost", "Paired bootstrap",
-                  "Without any: gru one vector: reads one vector", "version:2"):  # fmt: skip
+                  "gru · one vector: reads one vector of fixed size", "version:2"):  # fmt: skip
         assert words in page, words
 
 

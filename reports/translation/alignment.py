@@ -42,14 +42,14 @@ def alignments(task: TaskRun, cast: Cast, folder: Path) -> tuple[list[Plot], Tab
         kept = [s for s in found if s.get("layers") and len(s["target"]) > 1 and len(s["source"]) > 1]
         if not kept:
             if record is not None:
-                without.append(f"{label(c.name)}: {_why_none(record.decoder)}")
+                without.append(f"{label(c.name)}: {_why_none(record.decoder, found)}")
             continue
         by_head = [[[diagonality(np.array(head)) for head in layer] for layer in s["layers"]] for s in kept]
         means = np.nanmean(np.array(by_head), axis=0)  # layer, head
         layer, head = np.unravel_index(int(np.nanargmax(means)), means.shape)
         whole = float(np.nanmean([[diagonality(np.array(one).mean(0)) for one in s["layers"]] for s in kept]))
         rows.append([
-            who(cast, c.name), Value(f"{whole:.2f}", whole, number=True),
+            who(cast, c.name), Value(f"{round(whole, 2) + 0.0:.2f}", whole, number=True),
             Value(f"{means[layer, head]:.2f}", float(means[layer, head]), number=True),
             Value(f"layer {layer + 1}, head {head + 1} of {means.shape[0]} × {means.shape[1]}"),
         ])  # fmt: skip
@@ -60,8 +60,10 @@ def alignments(task: TaskRun, cast: Cast, folder: Path) -> tuple[list[Plot], Tab
     return made, Table(f"{task.id}-diagonal", columns, rows, help=tell), without
 
 
-def _why_none(decoder: str) -> str:
-    """In words, from those of the record."""
+def _why_none(decoder: str, found: list[dict[str, Any]]) -> str:
+    """In words, from those of the record and what was kept."""
+    if any(s.get("layers") for s in found):
+        return "wrote no word for the sentences shown"
     if decoder == PREFIX:
         return "decoder-only, and its layers pass words on without weighing them"
     return "reads one vector of fixed size" if decoder.endswith(", none") else "none was kept"
