@@ -12,6 +12,8 @@ import pytest
 from tests.command import run_all, run_all_anew
 from tests.conftest import ROOT
 
+LM = "results/reference/cpu-2-cores/lm-quick"
+
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
@@ -31,6 +33,11 @@ from tests.conftest import ROOT
         (("--suite", "scaling", "--plugin", "nowhere.module"), "nowhere"),
         (("--suite", "scaling", "--data-dir", "/nowhere"), "no such folder"),
         (("--report-only", "nowhere"), "no run 'nowhere'"),
+        (("--compare", LM, "nowhere"), "no run 'nowhere'"),
+        (("--compare", LM, "results/reference/cpu-2-cores/scaling-quick"), "of the same kind"),
+        (("--compare", LM, LM, "--fail-if-worse", "5"), "such as 5%"),
+        (("--fail-if-worse", "5%"), "--compare RUN_A RUN_B"),
+        (("--export", "parket", LM), "did you mean 'parquet'?"),
     ],
 )
 def test_one_clear_line(arguments: tuple[str, ...], words: str, tmp_path: Path) -> None:

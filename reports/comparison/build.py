@@ -38,7 +38,8 @@ def compare(a: RunData, b: RunData) -> Comparison:
         )
     changes = sorted(corrected(found), key=lambda c: (SYMBOLS[c.verdict] not in "✗✓", -abs(c.share[0])))
     said = scaling.machine(a, b) if way is scaling else []
-    return Comparison(a.run_id, b.run_id, way.COLUMNS, changes, only, notices.gather(a, b), said)
+    labels = [f"{data.run_id} in {data.folder}" if a.run_id == b.run_id else data.run_id for data in (a, b)]
+    return Comparison(*labels, way.COLUMNS, changes, only, notices.gather(a, b), said)
 
 
 def build(a: RunData, b: RunData, found: Comparison) -> tuple[dict[str, Any], dict[str, str]]:
@@ -47,6 +48,7 @@ def build(a: RunData, b: RunData, found: Comparison) -> tuple[dict[str, Any], di
     counts = [c for c in found.changes if c.kind == "count"]
     csv = {"compare.csv": frame(found).to_csv(index=False)}
     context = {
+        "tests": integer(_tests(tested)),
         "title": f"{short(found.a, 40)} and {short(found.b, 40)} compared",
         "a": a, "b": b, "found": found,
         "cards": _cards(found, tested),
@@ -68,7 +70,7 @@ def _cards(found: Comparison, tested: list[Change]) -> list[tuple[str, str, str]
         if rows:
             what = "times" if kind == "time" else "scores"
             unknown = sum(c.verdict in ("not resolved", "not tested") for c in rows)
-            detail = f"{integer(unknown)} not resolved; after Holm's correction over {integer(len(tested))}"
+            detail = f"{integer(unknown)} not resolved; after Holm's correction over {integer(_tests(tested))} tests"
             cards.append(
                 (
                     f"{found.count(bad)} {bad}, {found.count(good)} {good}",
@@ -77,6 +79,10 @@ def _cards(found: Comparison, tested: list[Change]) -> list[tuple[str, str, str]
                 )
             )
     return cards
+
+
+def _tests(rows: list[Change]) -> int:
+    return sum(math.isfinite(c.adjusted) for c in rows)
 
 
 def _sentences(found: Comparison, tested: list[Change]) -> list[str]:
@@ -100,19 +106,8 @@ def _sentences(found: Comparison, tested: list[Change]) -> list[str]:
 
 
 def _table(identity: str, columns: tuple[str, ...], rows: list[Change]) -> Table:
-    head = [
-        *columns,
-        "A",
-        "B",
-        "B against A",
-        "95 % interval",
-        "p (Holm)",
-        "verdict",
-        "compared by",
-        "n in A, B",
-        "note",
-    ]
-    return Table(identity, head, [_row(c) for c in rows], [*range(len(columns) - 1), len(columns) + 5], help={
+    head = [*columns, "A", "B", "B against A", "95 % interval", "verdict", "p (Holm)", "by", "n in A, B", "note"]
+    return Table(identity, head, [_row(c) for c in rows], [*range(len(columns) - 1), len(columns) + 4], help={
         len(columns) + 3: "of this row alone; the verdict counts all rows",
     })  # fmt: skip
 
@@ -128,8 +123,9 @@ def _row(c: Change) -> list[Value]:
           for text, key in zip(c.where, _orders(c), strict=True)),
         *(_number(score_text(v) if c.kind == "score" else quantity(v, c.unit), v) for v in (c.a, c.b)),
         _number(_percent(value), value, small), _number(interval, low),
+        Value(c.verdict, verdict=c.verdict),
         _number("–" if not math.isfinite(p) else "< 0.001" if p < 0.001 else f"{p:.3f}", p),
-        Value(c.verdict, verdict=c.verdict), Value(c.how), _number(f"{c.n[0]}, {c.n[1]}", min(c.n)), Value(c.note),
+        Value(c.how), _number(f"{c.n[0]}, {c.n[1]}", min(c.n)), Value(c.note),
     ]  # fmt: skip
 
 

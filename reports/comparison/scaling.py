@@ -22,13 +22,14 @@ def changes(a: RunData, b: RunData) -> tuple[list[Change], dict[str, list[str]]]
     """What both runs have, uncorrected, and in words what only one of them has."""
     left, right = _cells(a), _cells(b)
     common = [place for place in left if place in right and left[place].batch == right[place].batch]
+    shared = set(common)
     times = [place for place in common if place[0].metric == "time"]
     logs = [[np.log(medians(side[place].rounds)) for place in times] for side in (left, right)]
     effects = dict(zip(times, two_samples(*logs), strict=True))
     made = [_change(a, place, left[place], right[place], effects.get(place)) for place in common]
     only = {
-        data.run_id: _words(data, [place for place in own if place not in set(common)])
-        for data, own in ((a, left), (b, right))
+        name: _words(data, [place for place in own if place not in shared])
+        for name, data, own in (("A", a, left), ("B", b, right))
     }
     return made, only
 

@@ -22,8 +22,8 @@ def changes(a: RunData, b: RunData) -> tuple[list[Change], dict[str, list[str]]]
     made = [change for place in common for change in _scores(place, left[place], right[place])]
     made += _times(common, left, right)
     only = {
-        data.run_id: [f"{task}, {label(name)}" for task, name in own if (task, name) not in other]
-        for data, own, other in ((a, left, right), (b, right, left))
+        side: [f"{task}, {label(name)}" for task, name in own if (task, name) not in other]
+        for side, own, other in (("A", left, right), ("B", right, left))
     }
     return made, only
 

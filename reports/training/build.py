@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from reports import notices
 from reports.data import RunData
 from reports.headline import Headline
@@ -12,7 +14,7 @@ from reports.images.build import PictureSection, pictures
 from reports.plots import Group
 from reports.sentences import build as sentences
 from reports.sentences.errors import Errors, errors
-from reports.tables import Table, Value
+from reports.tables import Table, Value, thinned
 from reports.training import notices as training_notices
 from reports.training import plots, tables
 from reports.training.ablations import Ablation, ablations
@@ -89,6 +91,10 @@ def build(data: RunData) -> tuple[dict[str, Any], dict[str, str]]:
         csv[f"{suite}_benchmarks.csv"] = sentences.frame(training.tasks).to_csv(index=False)
     for one in boards:
         csv |= text_files(one, data.folder, suite)
+    failures = thinned(tables.failures(training), f"{suite}_failures.csv")
+    if failures.total:
+        rows = [[v.text for v in row] for row in tables.failures(training).rows]
+        csv[failures.whole] = pd.DataFrame(rows, columns=failures.columns).to_csv(index=False)
     notes = notices.gather(data) + training_notices.gather(boards)
     context = {
         "title": str(data.plan.get("title") or f"Results of the suite {suite}"),
@@ -99,7 +105,7 @@ def build(data: RunData) -> tuple[dict[str, Any], dict[str, str]]:
         "overall": [*(b.card for b in benchmarks if b.card), *(overall(boards) if len(boards) > 1 else [])],
         "notes": notes,
         "notes_line": notices.line(notes),
-        "failures": tables.failures(training),
+        "failures": failures,
         "equal": _equal(data),
         "symbols": SYMBOLS,
         "csv_names": list(csv),
@@ -122,6 +128,7 @@ def _equal(data: RunData) -> str:
 def _section(one: Board, found: list[Ablation], data: RunData) -> Section:
     task = one.task
     who = cast(one, data.architectures)
+    suite = str(data.plan.get("suite") or "run")
     groups = [plots.learning(one, who), plots.by_length(one, who), plots.by_position(one, who), plots.costs(one, who)]
     target, words = tables.targets(one, who)
     return Section(
@@ -129,10 +136,10 @@ def _section(one: Board, found: list[Ablation], data: RunData) -> Section:
         measured=bool(one.ranked),
         headline=headline(one, found),
         board=tables.leaderboard(one, who),
-        scores=tables.all_scores(one, who),
+        scores=thinned(tables.all_scores(one, who), f"{suite}_scores.csv"),
         groups=[g for g in groups if g.plots],
         search=plots.search(one, who),
-        tries=tables.tries(one, who),
+        tries=thinned(tables.tries(one, who), f"{suite}_tries.csv"),
         target=target,
         target_words=words,
         forests=[_forest(a, who, f"{task.id}-forest-{i}") for i, a in enumerate(found)],
