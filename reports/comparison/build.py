@@ -39,7 +39,7 @@ def compare(a: RunData, b: RunData) -> Comparison:
     changes = sorted(corrected(found), key=lambda c: (SYMBOLS[c.verdict] not in "✗✓", -abs(c.share[0])))
     said = scaling.machine(a, b) if way is scaling else []
     labels = [f"{data.run_id} in {data.folder}" if a.run_id == b.run_id else data.run_id for data in (a, b)]
-    return Comparison(*labels, way.COLUMNS, changes, only, notices.gather(a, b), said)
+    return Comparison(labels[0], labels[1], way.COLUMNS, changes, only, notices.gather(a, b), said)
 
 
 def build(a: RunData, b: RunData, found: Comparison) -> tuple[dict[str, Any], dict[str, str]]:
