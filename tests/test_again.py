@@ -42,20 +42,24 @@ def test_a_run_keeps_what_it_takes_to_have_any_number_again(done: Done) -> None:
     assert environment["packages"]["torch"] == environment["torch"]
     assert {"determinism", "clocks", "variables", "threads_between_operations"} <= set(environment)
     assert (run.folder / "git.diff").exists() == bool(environment["git_dirty"])
-    guess, wall = run.read_json("estimate.json"), run.read_json("summary.json")["wall_s"]
-    assert guess["trials"] == len(trials) and guess["wall_s"] > 0 and wall > 0
+    assert not (run.folder / "estimate.json").exists()  # a smoke run takes no longer than the look ahead
     page = (out / "site" / "lm.html").read_text()
-    assert f"--rerun {run.run_id}" in page and "estimated before it began" in page
+    assert f"--rerun {run.run_id}" in page
     final = next(r for r in records(out) if r.kind == "train" and r.regime == "final")
     assert final.trial_id[:8] in page
 
 
 def test_what_a_run_takes_is_shown_with_how_good_that_was(done: Done) -> None:
     _, out = done
+    run = only_run(out)
+    run.write_json("estimate.json", {"wall_s": 2 * run.read_json("summary.json")["wall_s"]})
     shown = run_all(*TINY, "--dry-run", "--out", str(out))
     assert shown.returncode == 0, shown.stderr
     assert "estimated: 10 trials" in shown.stdout and "peak memory" in shown.stdout
-    assert "the last estimate was" in shown.stdout
+    assert "the last estimate was 2" in shown.stdout
+    assert run_all("--report-only", str(run.folder), "--out", str(out)).returncode == 0
+    assert "estimated before it began" in (out / "site" / "lm.html").read_text()
+    (run.folder / "estimate.json").unlink()
 
 
 def test_repeats_agree_and_what_was_tampered_with_does_not(done: Done) -> None:
