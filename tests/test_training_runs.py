@@ -248,12 +248,13 @@ def test_a_run_folder_that_another_process_writes_to(done: tuple[subprocess.Comp
 
 
 @pytest.mark.parametrize("suite", ["lm", "probes", "ablations"])
-@pytest.mark.parametrize("preset", ["standard", "full"])
+@pytest.mark.parametrize("preset", ["standard", pytest.param("full", marks=pytest.mark.slow)])
 def test_large_presets_can_be_sized(suite: str, preset: str, tmp_path: Path) -> None:
     """What only a GPU has the time for can be planned anywhere: widths solve, settings fit one another."""
     done = run_all("--suite", suite, "--preset", preset, "--device", "cpu", "--dry-run", "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
-    lines = [line for line in done.stdout.splitlines() if line.startswith("    ") and not line.endswith(" trials")]
+    planned = done.stdout.split("  estimated:")[0].splitlines()
+    lines = [line for line in planned if line.startswith("    ") and not line.endswith(" trials")]
     assert len(lines) > 5
     assert all("parameters" in line for line in lines), done.stdout
 

@@ -362,7 +362,7 @@ def describe_task(
 ) -> dict[str, Any]:
     """A task as plain data, for the plan. Raises what building it raises, and ValueError where images do not divide into
     `patches`."""
-    work = _built_task(name, json.dumps(settings, sort_keys=True), mode, places)
+    work = _built_task(name, json.dumps(settings), mode, places)
     if not isinstance(work, Task):
         raise Unsupported(f"task '{name}' has no labels: it serves to measure cost, not to train")
     if work.shape.image is not None:
@@ -400,7 +400,7 @@ def thinned(columns: dict[str, list[float]]) -> dict[str, list[float]]:
 
 def task_of(trial: Trial, places: Places) -> Task:
     """Data that changed since the plan was made are an error."""
-    found: Task = _built_task(trial.task, json.dumps(trial.task_settings, sort_keys=True), trial.mode, places)
+    found: Task = _built_task(trial.task, json.dumps(trial.task_settings), trial.mode, places)
     if found.fingerprint != trial.fingerprint:
         raise ValueError(f"the data of task '{trial.task}' are not those of the plan; start the command again")
     return found

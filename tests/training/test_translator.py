@@ -36,7 +36,7 @@ def _traits(entry: Entry) -> frozenset[str]:
     return frozenset()
 
 
-WRITERS = [e.name for e in ARCHITECTURES.entries.values() if causal(e)]
+WRITERS = [e.name for e in ARCHITECTURES.entries.values() if not e.images and causal(e)]
 PLANS = {
     "none": DecoderPlan(cross="none"),
     "additive": DecoderPlan(cross="additive"),
