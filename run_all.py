@@ -18,10 +18,11 @@ import typer
 
 ROOT = Path(__file__).resolve().parent
 PACKAGES = ("architectures", "tasks")
+IMAGE_TASK = "image_file"
 FILE_TASKS = (
     "sentence_file",
     "parallel_file",
-    "image_file",
+    IMAGE_TASK,
 )  # which of them a YAML file describes is the suite's matter
 FILE_TASKS_PATHS = ("path", "test_path", "target_path", "test_target_path")
 OK, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -343,10 +344,10 @@ def _chosen_tasks(names: tuple[str, ...], suite: Any, preset: str) -> dict[str, 
             plan = known.get(kind, {})
             own = read_settings(Path(name), paths=FILE_TASKS_PATHS)
             found[kind] = {**plan, "settings": {**plan.get("settings", {}), **own}}
-        elif FILE_TASKS[2] in known and (name.endswith(".parquet") or Path(name).is_dir()):
-            plan = known[FILE_TASKS[2]]
+        elif IMAGE_TASK in known and (name.endswith(".parquet") or Path(name).is_dir()):
+            plan = known[IMAGE_TASK]
             own = {**plan.get("settings", {}), "path": str(Path(name).resolve())}
-            found[FILE_TASKS[2]] = {**plan, "settings": own}
+            found[IMAGE_TASK] = {**plan, "settings": own}
         elif "/" in name or name.endswith(".txt"):
             if "text_lm" in found:
                 raise Stop(f"--tasks {name}: one text file a run; run the command once for each")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.attention_maps import Looks, attention_maps
-from bench.contract import Outcome, PicturedTask
+from bench.contract import Batch, Outcome, PicturedTask
 from bench.execute.session import Session
 from bench.models import SequenceModel
 from bench.trial import Trial
@@ -41,8 +41,6 @@ class Subject:
 
     def shown(self, rows: Iterable[int]) -> Tensor:
         """Prepared images."""
-        from bench.contract import Batch
-
         index = torch.tensor(list(rows))
         batch = Batch(self.pixels_BCYX[index], self.targets_B[index]).to(self.device)
         return self.task.prepare(batch).inputs
@@ -100,7 +98,7 @@ def _confused(subject: Subject, outcome: Outcome) -> list[dict[str, Any]]:
     surest = share_BC.amax(1).argsort(descending=True)[:CONFUSED].tolist()
     return [
         {
-            "pixels": _listed(subject.pixels_BCYX[wrong[i]]), "true": int(outcome.targets[wrong[i]]),
+            "pixels": subject.pixels_BCYX[wrong[i]].tolist(), "true": int(outcome.targets[wrong[i]]),
             "predicted": int(share_BC[i].argmax()), "share": round(float(share_BC[i].max()), 4), "row": wrong[i],
         }
         for i in surest
@@ -118,7 +116,7 @@ def _looked_at(subject: Subject) -> list[dict[str, Any]]:
     for target, row in rows.items():
         layers = _attention(subject.model, subject.shown([row]))
         if layers:
-            pixels = _listed(subject.pixels_BCYX[row])
+            pixels = subject.pixels_BCYX[row].tolist()
             found.append({"pixels": pixels, "true": target, "row": row, "layers": layers})
     return found
 
@@ -211,10 +209,6 @@ def _reach(model: SequenceModel, subject: Subject) -> list[dict[str, Any]]:
             seen_T = (grad_BTD.abs().amax((0, 2)) > 0)[-grid[0] * grid[1] :]
             found.append({"layer": layer + 1, "seen": seen_T.view(grid).int().tolist()})
     return found
-
-
-def _listed(pixels_CYX: Tensor) -> list[Any]:
-    return pixels_CYX.tolist()
 
 
 def _rounded(values: Tensor, digits: int) -> list[Any]:
