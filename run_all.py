@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 ROOT = Path(__file__).resolve().parent
+REFERENCE = ROOT / "results" / "reference"  # records of other machines, one folder a machine
 PACKAGES = ("architectures", "tasks")
 IMAGE_TASK = "image_file"
 FILE_TASKS = (
@@ -71,6 +72,9 @@ def main(
         str, typer.Option(metavar="RUN", help="start from this run's encoders (id or folder), each also from nothing")
     ] = "",
     report_only: Annotated[str, typer.Option(metavar="RUN", help="render a run's page again; its id or folder")] = "",
+    beside: Annotated[
+        str, typer.Option(metavar="RUN", help="with --suite or --report-only: show this run's numbers on the same page")
+    ] = "",
     compare: Annotated[
         tuple[str, str], typer.Option(metavar="RUN_A RUN_B", help="a page of what differs in B; ids or folders")
     ] = ("", ""),
@@ -125,10 +129,12 @@ def main(
     """
     try:
         places = _places(out, data_dir)
+        if beside and (list_ or not (suite or report_only)):
+            raise Stop("--beside shows a run on the page of another; it goes with --suite or --report-only")
         if list_:
             _list(places, tuple(plugin))
         elif report_only:
-            _report_only(places, report_only)
+            _report_only(places, report_only, beside)
         elif compare[0] or fail_if_worse:
             raise typer.Exit(_compare(places, *compare, fail_if_worse))
         elif export[0]:
@@ -153,6 +159,7 @@ def main(
                 address,
                 trainings_per_device,
                 devices_per_trial,
+                beside,
             )
             raise typer.Exit(_run(choice, places, dry_run=dry_run, fresh=fresh, debug=debug))
         else:
@@ -187,6 +194,7 @@ class _Choice:
     address: str = ""
     trainings_per_device: int = 1
     devices_per_trial: int = 1
+    beside: str = ""
 
 
 def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: bool) -> int:
@@ -206,6 +214,13 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
     began, sections = time.perf_counter(), {}
     suite = load_suite(choice.suite)
     start = _find_run(places, choice.pretrained).folder if choice.pretrained else None
+    other = _find_run(places, choice.beside) if choice.beside else None
+    if other is not None:  # found out before hours of measuring, not after
+        kind = str(other.read_json("plan.json").get("kind") or "")
+        if kind != suite.kind:
+            raise Stop(
+                f"--beside {choice.beside}: that is a run of kind '{kind}', '{suite.suite}' is of kind '{suite.kind}'"
+            )
     for option, wanted in (("--pretrained", start is not None), ("--devices-per-trial", choice.devices_per_trial > 1)):
         if wanted and suite.kind != "train":
             raise Stop(f"suite '{suite.suite}' trains nothing; leave {option} out")
@@ -270,7 +285,7 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
         for trace in tally.traces:
             _say(trace)
     try:
-        page = _render(run, places)
+        page = _render(run, places, other)
     except Exception as error:
         raise Stop(
             f"trials are kept; the page was not made: {_one_line(error)}; try --report-only {run.run_id}"
@@ -416,8 +431,9 @@ def _summary(
     }
 
 
-def _report_only(places: Places, name: str) -> None:
-    _say(f"open {_render(_find_run(places, name), places)}")
+def _report_only(places: Places, name: str, beside: str) -> None:
+    other = _find_run(places, beside) if beside else None
+    _say(f"open {_render(_find_run(places, name), places, other)}")
 
 
 def _compare(places: Places, one: str, other: str, limit: str) -> int:
@@ -531,20 +547,22 @@ def _again(places: Places, name: str, trial_id: str, size: int, number: int, plu
 def _find_run(places: Places, name: str) -> Any:
     from results.store import Run, StoreError, list_runs
 
-    folder = Path(name) if Path(name).is_dir() else places.runs / name
+    here = [folder for folder in (Path(name), places.runs / name, REFERENCE / name) if (folder / "plan.json").is_file()]
     try:
-        return Run.open(folder)
+        return Run.open(here[0] if here else Path(name))
     except StoreError:
         from bench.registry import did_you_mean
 
-        raise Stop(f"no run '{name}'; {did_you_mean(name, [r.run_id for r in list_runs(places.runs)])}") from None
+        known = [r.run_id for r in list_runs(places.runs)]
+        known += [f"{machine.name}/{r.run_id}" for machine in sorted(REFERENCE.glob("*/")) for r in list_runs(machine)]
+        raise Stop(f"no run '{name}'; {did_you_mean(name, known)}") from None
 
 
-def _render(run: Any, places: Places) -> Path:
+def _render(run: Any, places: Places, other: Any = None) -> Path:
     from reports.page import render, render_index
     from results.store import list_runs
 
-    page = render(run, places.site)
+    page = render(run, places.site, other)
     render_index(list_runs(places.runs), places.site)
     return page
 

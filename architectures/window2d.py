@@ -43,8 +43,8 @@ class GridWindowMixer(Mixer):
         self.filling = tuple(-side % size for side, size in zip(grid, self.window, strict=True))
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
-        self.span = 2 * window - 1  # differences of places along one axis
-        self.table_RH = nn.Parameter(torch.randn(self.span**2, heads) * 0.02) if bias else None
+        self.spans = tuple(2 * size - 1 for size in self.window)  # differences of places along each axis
+        self.table_RH = nn.Parameter(torch.randn(math.prod(self.spans), heads) * 0.02) if bias else None
         self.register_buffer("difference_NN", self._differences(), persistent=False)
         self.register_buffer("together_WNN", self._together(), persistent=False)
 
@@ -81,10 +81,11 @@ class GridWindowMixer(Mixer):
         scores_BHTT = q_BHTK @ k_BHTK.transpose(-1, -2) / math.sqrt(q_BHTK.shape[-1])
         y_T, x_T = self._places(self.grid, x_BTD.device)
         if self.table_RH is not None:
-            offset = self.span // 2
-            row = (y_T[:, None] - y_T).clamp(-offset, offset) + offset
-            column = (x_T[:, None] - x_T).clamp(-offset, offset) + offset
-            scores_BHTT = scores_BHTT + self.table_RH[row * self.span + column].permute(2, 0, 1)
+            row, column = (
+                (place[:, None] - place).clamp(1 - size, size - 1) + size - 1
+                for place, size in zip((y_T, x_T), self.window, strict=True)
+            )
+            scores_BHTT = scores_BHTT + self.table_RH[row * self.spans[1] + column].permute(2, 0, 1)
         return scores_BHTT.masked_fill(~self.sees(x_BTD.device), -math.inf).softmax(-1)
 
     def sees(self, device: torch.device) -> Tensor:
@@ -115,8 +116,8 @@ class GridWindowMixer(Mixer):
     def _differences(self) -> Tensor:
         """(N, N): the row of the bias table for each pair of a window."""
         y_N, x_N = self._places(self.window, None)
-        offset = self.span // 2
-        return (y_N[:, None] - y_N + offset) * self.span + (x_N[:, None] - x_N + offset)
+        y, x = self.window
+        return (y_N[:, None] - y_N + y - 1) * self.spans[1] + (x_N[:, None] - x_N + x - 1)
 
     def _together(self) -> Tensor | None:
         """(W, N, N): who sees whom within each window of the rolled grid; None where all do."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -44,18 +46,57 @@ _RC: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Plot:
-    """A finished figure: `svg` is safe markup, the rest is plain text."""
+    """A figure, drawn when its markup or its caption is asked for, or before that with others (`reports.drawing`).
+
+    `draw` makes the figure, and a sentence for the caption where drawing found something out. `svg` is safe markup, the
+    rest is plain text.
+    """
 
     id: str
     title: str
-    svg: str
+    draw: Callable[[], tuple[Figure, str]]
     alt: str
-    caption: str
+    words: str
+
+    def __post_init__(self) -> None:
+        waiting = _waiting.get()
+        if waiting is not None:
+            waiting.append(self)
+
+    @cached_property
+    def drawn(self) -> tuple[str, str]:
+        """Markup, and what drawing found out."""
+        with rc_context(_RC):
+            figure, note = self.draw()
+            return to_svg(figure, self.id, self.alt), note
+
+    @property
+    def svg(self) -> str:
+        return self.drawn[0]
+
+    @property
+    def caption(self) -> str:
+        return " ".join(filter(None, [self.words.strip(), self.drawn[1]]))
+
+
+_waiting: ContextVar[list[Plot] | None] = ContextVar("waiting", default=None)
+
+
+@contextmanager
+def sketching() -> Iterator[list[Plot]]:
+    """The list of all figures that are planned meanwhile."""
+    plots: list[Plot] = []
+    token = _waiting.set(plots)
+    try:
+        yield plots
+    finally:
+        _waiting.reset(token)
 
 
 @dataclass(frozen=True)
 class Line:
-    """A curve: x (n,) tokens, y (n,), low and high (n,) or None; `stop` says why it ends early, if it does."""
+    """A curve: x (n,) tokens, y (n,), low and high (n,) or None; `stop` says why it ends early, if it does. A `faint` one is
+    of another run: drawn thin, without a name or marks."""
 
     name: str
     look: Look
@@ -64,12 +105,7 @@ class Line:
     low: np.ndarray | None = None
     high: np.ndarray | None = None
     stop: str = ""
-
-
-@contextmanager
-def drawing() -> Iterator[None]:
-    with rc_context(_RC):
-        yield
+    faint: bool = False
 
 
 def new_axes(figure: Figure, left: float, right: float, bottom: float = BOTTOM) -> Axes:

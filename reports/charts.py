@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from reports.canvas import HEIGHT, LEFT, LONGEST_LABEL, WIDTH, Line, Plot, drawing, name_ends, new_axes, to_svg, trim
+from reports.canvas import HEIGHT, LEFT, LONGEST_LABEL, WIDTH, Line, Plot, name_ends, new_axes, trim
 from reports.style import MUTED, TEXT, Look
 from reports.words import integer, power, short
 
@@ -42,9 +42,12 @@ class Scale:
 
 def line_chart(identity: str, title: str, lines: list[Line], scale: Scale, caption: str) -> Plot:
     """Curves against sequence length, both axes logarithmic, each named at its right end."""
-    labels = [short(line.name, LONGEST_LABEL) + (f" ✕ {line.stop}" if line.stop else "") for line in lines]
+    own = [line for line in lines if not line.faint]
+    labels = [short(line.name, LONGEST_LABEL) + (f" ✕ {line.stop}" if line.stop else "") for line in own]
     margin = min(170.0, 20 + 4.6 * max((len(label) for label in labels), default=8))
-    with drawing():
+    alt = _describe(title, own, scale)
+
+    def draw() -> tuple[Figure, str]:
         figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72))
         axes = new_axes(figure, LEFT, margin)
         axes.set_xscale("log")
@@ -56,16 +59,20 @@ def line_chart(identity: str, title: str, lines: list[Line], scale: Scale, capti
             axes.axhline(scale.reference, color=MUTED, lw=1, ls=(0, (4, 3)))
         _length_axis(axes, lines)
         _value_axis(axes, lines, scale)
-        name_ends(axes, lines, labels)
+        name_ends(axes, own, labels)
         if scale.reference is not None and scale.reference_label:
             axes.annotate(scale.reference_label, (0.01, scale.reference), xycoords=("axes fraction", "data"),
                           xytext=(0, 2), textcoords="offset points", color=MUTED, fontsize=7.5)  # fmt: skip
-        svg = to_svg(figure, identity, _describe(title, lines, scale))
-    return Plot(identity, title, svg, _describe(title, lines, scale), caption)
+        return figure, ""
+
+    return Plot(identity, title, draw, alt, caption)
 
 
 def _curve(axes: Axes, line: Line) -> None:
     color = line.look.color
+    if line.faint:
+        axes.plot(line.x, line.y, color=color, ls=line.look.line, lw=0.9, alpha=0.55)
+        return
     axes.plot(line.x, line.y, color=color, ls=line.look.line, lw=1.5, marker=line.look.marker, ms=4.2, mew=0)
     if line.low is not None and line.high is not None and bool((line.high > 1.02 * line.low).any()):
         axes.fill_between(line.x, line.low, line.high, color=color, alpha=0.13, lw=0)
@@ -124,7 +131,15 @@ def forest_chart(identity: str, title: str, points: list[Point], caption: str) -
     row = 16.0
     height = 50 + row * len(points)
     left = 14 + 4.7 * max(len(short(p.name, LONGEST_LABEL)) for p in points)
-    with drawing():
+    parts = [
+        f"{short(p.name)} {power(p.exponent)} [{power(p.low)}, {power(p.high)}]"
+        + (f", theory {p.theory:g}" if p.theory is not None else "")
+        + f", {p.verdict.split(' ', 1)[-1]}"
+        for p in points
+    ]
+    alt = f"Interval chart: {title}. " + "; ".join(parts) + "."
+
+    def draw() -> tuple[Figure, str]:
         figure = Figure(figsize=(WIDTH / 72, height / 72))
         axes = new_axes(figure, left, 76.0, 34.0)
         axes.grid(False, axis="y")
@@ -144,12 +159,6 @@ def forest_chart(identity: str, title: str, points: list[Point], caption: str) -
         axes.set_yticks(range(len(points)), [short(p.name, LONGEST_LABEL) for p in points])
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel("exponent p in T^p")
-        parts = [
-            f"{short(p.name)} {power(p.exponent)} [{power(p.low)}, {power(p.high)}]"
-            + (f", theory {p.theory:g}" if p.theory is not None else "")
-            + f", {p.verdict.split(' ', 1)[-1]}"
-            for p in points
-        ]
-        alt = f"Interval chart: {title}. " + "; ".join(parts) + "."
-        svg = to_svg(figure, identity, alt)
-    return Plot(identity, title, svg, alt, caption)
+        return figure, ""
+
+    return Plot(identity, title, draw, alt, caption)

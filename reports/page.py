@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports import words
+from reports import beside, words
 from reports.data import RunData, load
 from reports.style import DARK, LIGHT
 from results.files import write_whole
@@ -28,7 +28,7 @@ from results.store import Run, StoreError
 if TYPE_CHECKING:
     from reports.comparison.changes import Comparison
 
-# Kind of suite -> module with `TEMPLATE` and `build(data) -> (context, csv files)`.
+# Kind of suite -> module with `TEMPLATE` and `build(data, other) -> (context, csv files)`.
 BUILDERS = {"scaling": "reports.scaling", "train": "reports.training.build"}
 
 
@@ -36,11 +36,15 @@ class ReportError(RuntimeError):
     """A page cannot be made or written; the message is one line that names the fix."""
 
 
-def render(run: Run, site: Path) -> Path:
-    """Write the page and the CSV files of a run; returns `<site>/<suite>.html`.
+def render(run: Run, site: Path, other: Run | None = None) -> Path:
+    """Write the page and the CSV files of a run; returns `<site>/<suite>.html`. `other`: a run to show beside it.
 
-    Raises ReportError for a suite without a page or a place that cannot be written, StoreError for a damaged run.
+    Raises ReportError for a suite without a page, for a run beside that is of another kind, or for a place that cannot be
+    written, StoreError for a damaged run.
     """
+    from reports.canvas import sketching  # matplotlib is slow to import; `import reports.page` stays light
+    from reports.drawing import draw_all
+
     began = time.perf_counter()
     plan = run.read_json("plan.json")
     suite = str(plan.get("suite", ""))
@@ -51,12 +55,18 @@ def render(run: Run, site: Path) -> Path:
         raise ReportError(f"suite {suite!r} of {run.folder}: use letters, digits, '.', '_' and '-' only")
     builder = importlib.import_module(BUILDERS[kind])
     try:
-        data = load(run)
-        context, csv = builder.build(data)
+        data, reference = load(run), load(other) if other is not None else None
+        if reference is not None:
+            beside.check(data, reference)
+        with sketching() as plots:
+            context, csv = builder.build(data, reference)
+        draw_all(plots)
         shared = _shared(data, time.perf_counter() - began)
         page = _environment().get_template(builder.TEMPLATE).render(**shared, **context)
     except (StoreError, ReportError):
         raise
+    except beside.Unlike as error:
+        raise ReportError(str(error)) from None
     except Exception as error:
         what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise ReportError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -50,7 +50,22 @@ def _lines(analysis: Analysis, found: dict[str, Series], stops: list[Stop] | Non
     return made
 
 
+def _beside(analysis: Analysis, quantity: tuple[str, str, str, str], stops: list[Stop] | None = None) -> list[Line]:
+    """Lines of (kind, regime, phase, metric): this run's, then faint ones of the run beside it."""
+    lines = _lines(analysis, analysis.by_architecture(*quantity), stops)
+    other = analysis.beside
+    if not lines or other is None:
+        return lines
+    look = looks(analysis.data.architectures)  # one colour for one architecture, whatever its place in the other run
+    found = other.by_architecture(*quantity)
+    return lines + [
+        replace(line, look=look[line.name], low=None, high=None, faint=True) for line in _lines(other, found)
+    ]
+
+
 def _chart(identity: str, title: str, lines: list[Line], scale: Scale, caption: str) -> list[Plot]:
+    if any(line.faint for line in lines):
+        caption = f"{caption.strip()} Faint lines: the run beside this one."
     return [line_chart(identity, title, lines, scale, caption)] if lines else []
 
 
@@ -75,7 +90,7 @@ def _time_plots(analysis: Analysis, fixed_tokens: bool, prefix: str, axis: str, 
             continue
         for step in ("forward", "forward_backward"):
             stops = _stops(analysis, name, step)
-            lines = _lines(analysis, analysis.by_architecture("cell", name, step, "time"), stops)
+            lines = _beside(analysis, ("cell", name, step, "time"), stops)
             title = f"Time, {phase(step)}, {analysis.data.regime_title(name)}"
             caption = f"{words} {stop_words(stops)}"
             plots += _chart(f"{prefix}-{name}-{step}", title, lines, Scale(axis, seconds), caption)
@@ -141,9 +156,9 @@ def _memory(analysis: Analysis) -> Group:
              "(weights were; optimiser state is not there yet). On a CPU it is the resident set's high-water mark: rough "
              "below some MiB, and low where freed memory is used again."),
         ):  # fmt: skip
-            lines = _lines(analysis, analysis.by_architecture("cell", name, "forward_backward", metric),
-                           _stops(analysis, name, "forward_backward", metric))  # fmt: skip
-            caption = f"{why} Lower is leaner. {stop_words(_stops(analysis, name, 'forward_backward', metric))}"
+            stops = _stops(analysis, name, "forward_backward", metric)
+            lines = _beside(analysis, ("cell", name, "forward_backward", metric), stops)
+            caption = f"{why} Lower is leaner. {stop_words(stops)}"
             plots += _chart(f"{metric}-{name}", f"{title}, {analysis.data.regime_title(name)}", lines,
                             Scale("memory", memory, binary=True), caption)  # fmt: skip
     return Group("memory", "Memory", "Memory against length", "What a training step must keep.", plots)
@@ -221,12 +236,12 @@ def _machine(analysis: Analysis) -> Group:
 def _decode(analysis: Analysis) -> Group:
     plots = _chart(
         "decode-time", "Decoding: time a token",
-        _lines(analysis, analysis.by_architecture("decode", "", "decode", "time")), Scale("time a token", seconds),
+        _beside(analysis, ("decode", "", "decode", "time")), Scale("time a token", seconds),
         "One more token after a context of the given length, batch 1. Flat: the cost of a token does not depend on "
         "what came before.",
     ) + _chart(
         "decode-state", "Decoding: size of the state",
-        _lines(analysis, analysis.by_architecture("decode", "", "decode", "state_memory")),
+        _beside(analysis, ("decode", "", "decode", "state_memory")),
         Scale("state", memory, binary=True),
         "What must be kept to go on after a context of the given length: a fixed state, or keys and values of all "
         "tokens.",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from reports import notices, tables
+from reports import beside, notices, tables
 from reports.data import RunData
 from reports.headline import headline
-from reports.statistics import analyse, cells_frame, crossovers_frame, fits_frame
+from reports.statistics import analyse, cells_frame, crossovers_frame, fits_frame, lay_beside
 from reports.style import LINE_WORDS
 from reports.verdicts import SYMBOLS
 from reports.words import integer
@@ -15,12 +15,14 @@ from reports.words import integer
 TEMPLATE = "scaling.html.j2"
 
 
-def build(data: RunData) -> tuple[dict[str, Any], dict[str, str]]:
-    """Context for the template, and CSV files by name."""
-    from reports.plots import groups  # matplotlib is slow to import; `import reports.page` stays light
+def build(data: RunData, other: RunData | None = None) -> tuple[dict[str, Any], dict[str, str]]:
+    """Context for the template, and CSV files by name. What `other` measured of the same cells is drawn beside."""
+    from reports.plots import groups  # matplotlib, see `reports.page`
 
     analysis = analyse(data)
     notes = notices.gather(data)
+    if other is not None:
+        notes.append(beside.warning(data, other, lay_beside(analysis, other), "Faint lines are"))
     csv = {
         "scaling_cells.csv": cells_frame(analysis).to_csv(index=False),
         "scaling_fits.csv": fits_frame(analysis).to_csv(index=False),

@@ -7,7 +7,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from reports.canvas import WIDTH, Plot, drawing, to_svg
+from reports.canvas import WIDTH, Plot
 from reports.words import short
 
 FAINTEST = 0.02  # smaller shares are not drawn
@@ -28,7 +28,13 @@ def shares_map(
     """`shares` (rows, columns), each from 0 to 1; `what` begins the text for those who cannot see the picture."""
     count_rows, count_columns = shares.shape
     cell = min(CELL, (WIDTH - MARGIN - 6) / count_columns)
-    with drawing():
+
+    strongest = ", ".join(
+        f"{rows[i]} takes {row.max():.0%} from {columns[int(row.argmax())]}" for i, row in enumerate(shares)
+    )
+    alt = f"{what}: {strongest}."
+
+    def draw() -> tuple[Figure, str]:
         width, height = cell * count_columns + MARGIN + 6, cell * count_rows + MARGIN + 6
         figure = Figure(figsize=(width / 72, height / 72))
         figure.patch.set_alpha(0)
@@ -47,9 +53,6 @@ def shares_map(
         axes.set_yticks(np.arange(count_rows) + 0.5, [short(w, 12) for w in rows], fontsize=7.5)
         axes.xaxis.tick_top()
         axes.tick_params(length=0)
-        strongest = ", ".join(
-            f"{rows[i]} takes {row.max():.0%} from {columns[int(row.argmax())]}" for i, row in enumerate(shares)
-        )
-        alt = f"{what}: {strongest}."
-        svg = to_svg(figure, identity, alt)
-    return Plot(identity, who, svg, alt, caption)
+        return figure, ""
+
+    return Plot(identity, who, draw, alt, caption)

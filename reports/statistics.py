@@ -42,6 +42,8 @@ class Analysis:
     series: dict[Key, Series] = field(default_factory=dict)
     fits: dict[Key, Judged] = field(default_factory=dict)
     crossovers: dict[tuple[str, str, str], list[Crossover]] = field(default_factory=dict)
+    beside: Analysis | None = None
+    """The series of another run that may be drawn on the same axes; without fits."""
 
     def find(self, architecture: str, kind: str, regime: str, phase: str, metric: str) -> Series | None:
         return self.series.get(Key(architecture, kind, regime, phase, metric))
@@ -68,11 +70,7 @@ class Analysis:
 
 def analyse(data: RunData) -> Analysis:
     """Fit, compare and judge. A run without any ok trial gives an empty analysis."""
-    analysis = Analysis(data)
-    for key, cells in data.cells.items():
-        made = series(key, cells, exact=key.kind in EXACT_KINDS)
-        if made is not None:
-            analysis.series[key] = made
+    analysis = Analysis(data, _series(data))
     for architecture in data.architectures:
         for key, one in analysis.series.items():
             if key.architecture == architecture.name:
@@ -86,6 +84,32 @@ def analyse(data: RunData) -> Analysis:
             if pairs:
                 analysis.crossovers[regime["name"], phase, metric] = pairs
     return analysis
+
+
+def lay_beside(analysis: Analysis, other: RunData) -> bool:
+    """Put what another run measured of the same cells beside an analysis; says whether there was any."""
+    own = analysis.data
+    names = {a.name for a in own.architectures}
+    regimes = {"", *(r["name"] for r in own.regimes)}
+    kept = {
+        key: one
+        for key, one in _series(other).items()
+        if key.kind in ("cell", "decode") and key.architecture in names and key.regime in regimes
+        and _same_batches(own, other, key)
+    }  # fmt: skip
+    analysis.beside = Analysis(other, kept) if kept else None
+    return bool(kept)
+
+
+def _same_batches(own: RunData, other: RunData, key: Key) -> bool:
+    """Whether both runs took the same batch at every length that both have."""
+    left, right = own.cells.get(key, {}), other.cells[key]
+    return all(left[t].batch == right[t].batch for t in left if t in right)
+
+
+def _series(data: RunData) -> dict[Key, Series]:
+    made = {key: series(key, cells, exact=key.kind in EXACT_KINDS) for key, cells in data.cells.items()}
+    return {key: one for key, one in made.items() if one is not None}
 
 
 def _judge(analysis: Analysis, architecture: Architecture, key: Key, one: Series) -> Judged | None:

@@ -38,6 +38,10 @@ LM = "results/reference/cpu-2-cores/lm-quick"
         (("--compare", LM, LM, "--fail-if-worse", "5"), "such as 5%"),
         (("--fail-if-worse", "5%"), "--compare RUN_A RUN_B"),
         (("--export", "parket", LM), "did you mean 'parquet'?"),
+        (("--report-only", "cpu-2-cores/lm-quik"), "did you mean 'cpu-2-cores/lm-quick'?"),
+        (("--report-only", LM, "--beside", "nowhere"), "no run 'nowhere'"),
+        (("--suite", "scaling", "--beside", LM), "of kind 'train', 'scaling' is of kind 'scaling'"),
+        (("--list", "--beside", LM), "--suite or --report-only"),
     ],
 )
 def test_one_clear_line(arguments: tuple[str, ...], words: str, tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ _ROWS = {"architectures": ("name",), "tasks": ("name",), "competitors": ("task",
 _OWN = ("order", "summary", "source", "reference", "hash")  # of an architecture's row: what is not what was run
 
 
-def gather(a: RunData, b: RunData) -> list[Warn]:
-    """One warning a kind of difference, each with both values, then what is wrong with either run by itself."""
+def differences(a: RunData, b: RunData) -> dict[str, list[str]]:
+    """What else differs between two runs, by kind of difference, each with both values."""
     found: dict[str, list[str]] = {}
     for short_name, key, words in _ENVIRONMENT:
         x, y = a.environment.get(key), b.environment.get(key)
@@ -38,7 +38,12 @@ def gather(a: RunData, b: RunData) -> list[Warn]:
     planned = list(_plan(a.plan, b.plan))
     if planned:
         found["plans"] = planned
-    made = [Warn(f"different {name}", f"A and B: {'; '.join(parts)}.") for name, parts in found.items()]
+    return found
+
+
+def gather(a: RunData, b: RunData) -> list[Warn]:
+    """One warning a kind of difference, then what is wrong with either run by itself."""
+    made = [Warn(f"different {name}", f"A and B: {'; '.join(parts)}.") for name, parts in differences(a, b).items()]
     for name, data in (("A", a), ("B", b)):
         own = [w for w in notices.gather(data) if w.short != "trial note"]
         if own:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from reports.canvas import WIDTH, Plot, drawing, new_axes, to_svg
+from reports.canvas import WIDTH, Plot, new_axes
 from reports.sentences.board import Standings
 from reports.style import MUTED, TEXT
 from reports.training.data import label
@@ -20,7 +20,10 @@ def critical_difference_diagram(s: Standings, cast: Cast) -> list[Plot]:
         return []
     placed = sorted(s.ranks.items(), key=lambda item: item[1])
     groups = cliques([rank for _, rank in placed], s.critical)
-    with drawing():
+    best = ", ".join(f"{label(name)} {rank:.1f}" for name, rank in placed)
+    alt = f"Mean ranks over {len(s.tasks)} tasks: {best}."
+
+    def draw() -> tuple[Figure, str]:
         height = 62 + ROW * len(placed) + 7 * len(groups)
         figure = Figure(figsize=(WIDTH / 72, height / 72))
         axes = new_axes(figure, 14, 108)
@@ -42,16 +45,15 @@ def critical_difference_diagram(s: Standings, cast: Cast) -> list[Plot]:
             y = -len(placed) - 0.5 * j
             axes.plot([low - 0.04, high + 0.04], [y, y], color=TEXT, lw=2.5, solid_capstyle="butt")
         axes.tick_params(colors=MUTED)
-        best = ", ".join(f"{label(name)} {rank:.1f}" for name, rank in placed)
-        alt = f"Mean ranks over {len(s.tasks)} tasks: {best}."
-        svg = to_svg(figure, f"{s.benchmark.id}-cd", alt)
+        return figure, ""
+
     test = "" if s.friedman is None else f" Friedman's test that all are alike: p = {s.friedman:.3f}."
     joined = "Bars join those that cannot be told apart" if groups else "No two are within the critical difference"
     caption = (
         f"{joined}: mean ranks closer than {s.critical:.2f} (Nemenyi, 5 %).{test} "
         f"With {len(s.tasks)} tasks only large differences show."
     )
-    return [Plot(f"{s.benchmark.id}-cd", "Mean rank over tasks", svg, alt, caption)]
+    return [Plot(f"{s.benchmark.id}-cd", "Mean rank over tasks", draw, alt, caption)]
 
 
 def cliques(ranks: list[float], critical: float) -> list[tuple[float, float]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from reports import notices
+from reports import beside, notices
 from reports.data import RunData
 from reports.headline import Headline
 from reports.images.build import PictureSection, pictures
@@ -74,12 +74,15 @@ class Section:
     compared: Table
 
 
-def build(data: RunData) -> tuple[dict[str, Any], dict[str, str]]:
-    """Context for the template, and CSV files by name."""
+def build(data: RunData, other: RunData | None = None) -> tuple[dict[str, Any], dict[str, str]]:
+    """Context for the template, and CSV files by name. Scores and times of `other` stand in columns of their own."""
     training = read(data)
     boards = [board(task) for task in training.tasks]
     changed = [ablations(one) for one in boards]
-    sections = [_section(one, found, data) for one, found in zip(boards, changed, strict=True)]
+    there = {task.name: board(task) for task in read(other).tasks} if other is not None else {}
+    sections = [
+        _section(one, found, data, there.get(one.task.name)) for one, found in zip(boards, changed, strict=True)
+    ]
     suite = str(data.plan.get("suite") or "run")
     csv = {
         f"{suite}_{name}.csv": frame.to_csv(index=False)
@@ -96,6 +99,9 @@ def build(data: RunData) -> tuple[dict[str, Any], dict[str, str]]:
         rows = [[v.text for v in row] for row in tables.failures(training).rows]
         csv[failures.whole] = pd.DataFrame(rows, columns=failures.columns).to_csv(index=False)
     notes = notices.gather(data) + training_notices.gather(boards)
+    if other is not None:
+        shown = any(tables.alike(one, there[one.task.name]) for one in boards if one.task.name in there)
+        notes.append(beside.warning(data, other, shown, "The last columns of the leaderboards are"))
     context = {
         "title": str(data.plan.get("title") or f"Results of the suite {suite}"),
         "tasks": sections,
@@ -125,7 +131,7 @@ def _equal(data: RunData) -> str:
     return f"equal {match}" + (f" (about {about}{by_task})" if targets else "")
 
 
-def _section(one: Board, found: list[Ablation], data: RunData) -> Section:
+def _section(one: Board, found: list[Ablation], data: RunData, there: Board | None) -> Section:
     task = one.task
     who = cast(one, data.architectures)
     suite = str(data.plan.get("suite") or "run")
@@ -135,7 +141,7 @@ def _section(one: Board, found: list[Ablation], data: RunData) -> Section:
         task=task,
         measured=bool(one.ranked),
         headline=headline(one, found),
-        board=tables.leaderboard(one, who),
+        board=tables.leaderboard(one, who, there),
         scores=thinned(tables.all_scores(one, who), f"{suite}_scores.csv"),
         groups=[g for g in groups if g.plots],
         search=plots.search(one, who),

@@ -20,11 +20,9 @@ from reports.canvas import (
     WIDTH,
     Line,
     Plot,
-    drawing,
     name_ends,
     new_axes,
     spread,
-    to_svg,
     trim,
 )  # fmt: skip
 from reports.style import MUTED, TEXT, Look
@@ -112,7 +110,8 @@ def curve_chart(
     cut = _CUT if y.log and lows and float(np.nanmin(np.concatenate(lows))) < float(values.min()) else ""
     caption = " ".join(filter(None, [caption.strip(), _START if cropped else "", cut, _out_of_view(hidden, y)]))
     alt = _describe(title, lines, x, y, shown)
-    with drawing():
+
+    def draw() -> tuple[Figure, str]:
         figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72))
         axes = new_axes(figure, LEFT, margin)
         for line in lines:
@@ -130,8 +129,9 @@ def curve_chart(
                           textcoords="offset points", color=MUTED, fontsize=7.5,
                           ha="left" if at < 0.25 else "right" if at > 0.75 else "center")  # fmt: skip
         name_ends(axes, lines, labels)
-        svg = to_svg(figure, identity, alt)
-    return Plot(identity, title, svg, alt, caption)
+        return figure, ""
+
+    return Plot(identity, title, draw, alt, caption)
 
 
 def _without_the_start(lines: list[Line], log: bool) -> tuple[np.ndarray, bool]:
@@ -270,14 +270,15 @@ def cost_chart(identity: str, title: str, spots: list[Spot], x: Axis, y: Axis, c
     alt = f"Scatter chart: {title}; {y.label} against {x.label}. " + "; ".join(
         f"{short(s.name)} {y.tick(s.y)} at {x.tick(s.x)}{', on the front' if s.front else ''}" for s in spots
     ) + "."  # fmt: skip
-    with drawing():
+    across = np.array([s.x for s in spots])
+    ends = np.array([v for s in spots for v in (s.low, s.high)])
+    values = _within(np.array([s.y for s in spots]), ends, y.log)
+    if y.log and np.nanmin([*ends, np.inf]) < values.min():
+        caption = f"{caption.strip()} {_CUT}"
+
+    def draw() -> tuple[Figure, str]:
         figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72))
         axes = new_axes(figure, LEFT, 14.0)
-        across = np.array([s.x for s in spots])
-        ends = np.array([v for s in spots for v in (s.low, s.high)])
-        values = _within(np.array([s.y for s in spots]), ends, y.log)
-        if y.log and np.nanmin([*ends, np.inf]) < values.min():
-            caption = f"{caption.strip()} {_CUT}"
         low, high = _range(across, x.log, 0.04)
         axes.set_xlim(low, high * (high / low) ** 0.25 if x.log else high + 0.25 * (high - low))  # room for names
         axes.set_ylim(*_range(values, y.log, 0.1))
@@ -297,10 +298,9 @@ def cost_chart(identity: str, title: str, spots: list[Spot], x: Axis, y: Axis, c
         unnamed = _name_spots(axes, spots, front)
         axes.annotate("▲ better" if better == "higher" else "▼ better", (0.0, 1.0), xycoords="axes fraction",
                       xytext=(4, -2), textcoords="offset points", va="top", fontsize=7.5, color=MUTED)  # fmt: skip
-        svg = to_svg(figure, identity, alt)
-    if unnamed:
-        caption = f"{caption.strip()} No room for the names of {names(unnamed)}."
-    return Plot(identity, title, svg, alt, caption)
+        return figure, f"No room for the names of {names(unnamed)}." if unnamed else ""
+
+    return Plot(identity, title, draw, alt, caption)
 
 
 # Where a name may stand beside its point: offset in points, and how the text hangs on it. Far ones get a leader.
@@ -367,7 +367,8 @@ def difference_chart(identity: str, title: str, rows: list[Row], label: str, bet
     alt = f"Interval chart: {title}; {label}, {sides[0]} {sides[1]}. " + "; ".join(
         f"{short(r.name)} {r.note}" + (f" [{signed(r.low)}, {signed(r.high)}]" if np.isfinite(r.low) else "")
         for r in rows) + "."  # fmt: skip
-    with drawing():
+
+    def draw() -> tuple[Figure, str]:
         figure = Figure(figsize=(WIDTH / 72, height / 72))
         axes = new_axes(figure, left, right, 42.0)
         axes.grid(False, axis="y")
@@ -392,5 +393,6 @@ def difference_chart(identity: str, title: str, rows: list[Row], label: str, bet
         for text, place, side in ((sides[0], 0.0, "left"), (sides[1], 1.0, "right")):
             axes.annotate(text, (place, 0.0), xycoords="axes fraction", xytext=(0, -BOTTOM + 3),
                           textcoords="offset points", ha=side, fontsize=8, color=MUTED)  # fmt: skip
-        svg = to_svg(figure, identity, alt)
-    return Plot(identity, title, svg, alt, caption)
+        return figure, ""
+
+    return Plot(identity, title, draw, alt, caption)

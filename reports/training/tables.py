@@ -55,8 +55,16 @@ def _ordered(value: float, metric: Metric) -> float:
     return -value if metric.better == "higher" else value
 
 
-def leaderboard(board: Board, cast: Cast) -> Table:
-    """One row a competitor, best first; one that failed keeps its row with the reason and has no rank."""
+def alike(board: Board, there: Board) -> set[Name]:
+    """Competitors with a mean in both, where both are ranked by the same score on the same split."""
+    same = (board.task.test_split, board.task.primary) == (there.task.test_split, there.task.primary)
+    return {s.name for s in board.ranked} & {s.name for s in there.ranked} if same else set()
+
+
+def leaderboard(board: Board, cast: Cast, there: Board | None = None) -> Table:
+    """One row a competitor, best first; one that failed keeps its row with the reason and has no rank. `there`: the same
+    task in a run beside this one, for columns that say what it gave.
+    """
     task = board.task
     split = task.test_split
     unit, each = task.example
@@ -65,10 +73,12 @@ def leaderboard(board: Board, cast: Cast) -> Table:
     marks = [r for r in task.references if r.metric == task.primary.name and r.holds(split)]
     has_energy = any(task.effort(c.name, "energy") for c in task.competitors)
     pads = any(value > 0 for c in task.competitors for value in task.effort(c.name, "padding").values())
+    both = alike(board, there) if there is not None else set()
     columns = ["rank", "competitor", "family", f"{split} {task.primary.words}", *(f"{split} {m.words}" for m in others),
                f"tune {task.primary.words}", *(f"distance to {short(r.label, 28)}" for r in marks), "parameters",
                f"FLOPs {each}", "training time", f"{unit}s/s", "activation memory", "peak memory",
-               *(["energy"] if has_energy else []), *(["padding"] if pads else []), "lr", "seeds", "note"]  # fmt: skip
+               *(["energy"] if has_energy else []), *(["padding"] if pads else []), "lr", "seeds", "note",
+               *([f"beside: {split} {task.primary.words}", "beside: training time"] if both else [])]  # fmt: skip
     rows = []
     for place, s in enumerate(board.standings):
         name = s.name
@@ -85,9 +95,18 @@ def leaderboard(board: Board, cast: Cast) -> Table:
             *([_spent(task, name, "energy", lambda v: count(v, "J"))] if has_energy else []),
             *([_spent(task, name, "padding", lambda v: f"{100 * v:.1f} %")] if pads else []), _lr(task, name),
             _number(f"{s.done} of {task.planned(name)}", s.done), Value(f"✕ {s.reason}" if s.reason else ""),
+            *(_beside(there.task, name, name in both) if there and both else []),
         ])  # fmt: skip
     tell = {0: "from 1 + those significantly better to N - those significantly worse; a range is a tie"}
     return Table(f"{task.id}-board", columns, rows, [2], {}, (0, "asc"), tell)
+
+
+def _beside(task: TaskRun, name: Name, whole: bool) -> list[Value]:
+    """What the run beside this one gave: its score and its training time."""
+    if not whole:
+        return [_NONE, _NONE]
+    score = _mean(list(task.scores(name, task.test_split, task.primary.name).values()), task.primary)
+    return [score, _spent(task, name, "train_time", duration)]
 
 
 def _primary(task: TaskRun, s: Standing) -> Value:
