@@ -8,6 +8,7 @@ scaled by sqrt(k / (k - 1)). Random numbers are seeded by what is measured, so t
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -82,6 +83,14 @@ def median_places(size: int) -> tuple[tuple[int, int], tuple[int, int]]:
     return (int(low[0]), int(low[1])), (int(high[0]), int(high[1]))
 
 
+def _by_size(rounds: list[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Places (k,) of the rounds with as many samples, and these samples in order, (k, size): many at once is faster."""
+    sizes = np.array([len(samples) for samples in rounds])
+    for size in set(sizes.tolist()):
+        places = np.flatnonzero(sizes == size)
+        yield places, np.sort(np.stack([rounds[i] for i in places]), axis=1)
+
+
 def deviations(rounds: list[np.ndarray], rng: np.random.Generator, replicates: int = REPLICATES) -> np.ndarray:
     """(R,) deviations of the log of a cell's value. Zero where all samples are equal."""
     count = len(rounds)
@@ -92,9 +101,12 @@ def deviations(rounds: list[np.ndarray], rng: np.random.Generator, replicates: i
         drawn = of_rounds[rng.integers(0, count, (replicates, count))]
     else:
         picks = rng.integers(0, _POOL, (count, replicates))
-        pairs = [np.sort(s)[middles(len(s))[pick]] for s, pick in zip(rounds, picks, strict=True)]
-        resampled = np.stack(pairs).mean(axis=2).T
-        drawn = np.take_along_axis(resampled, rng.integers(0, count, (replicates, count)), axis=1)
+        chosen = rng.integers(0, count, (replicates, count))
+        resampled = np.empty((count, replicates))
+        for places, ordered in _by_size(rounds):
+            pairs = middles(ordered.shape[1])[picks[places]]
+            resampled[places] = np.take_along_axis(ordered[:, :, None], pairs, axis=1).mean(axis=2)
+        drawn = np.take_along_axis(resampled.T, chosen, axis=1)
     centre = np.log(np.median(of_rounds))
     scale = np.sqrt(count / (count - 1)) if count > 1 else 1.0
     return scale * (np.log(np.median(drawn, axis=1)) - centre)

@@ -26,10 +26,11 @@ from reports.bootstrap import Series, quantiles
 MIN_LENGTHS = 4
 P_LOW, P_HIGH = -0.5, 3.5
 _POINT = (0.1, 0.01)  # steps of the two grids of exponents
-_REPLICATES = (0.2, 0.04)  # ends of an interval need no third decimal
+_REPLICATES = (0.4, 0.05)  # ends of an interval need no third decimal
 _HUBER = 1.345
 _FLOOR = 0.003  # relative noise below this is not worth weighting by
 _ITERATIONS = 5
+_ROUGHLY = 2  # iterations that find the neighbourhood of the best exponent
 RESOLVED_WIDTH = 1.0  # an interval wider than this says nothing about growth
 
 
@@ -104,22 +105,22 @@ def _unresolved(series: Series, method: str) -> Fit:
 
 
 def _solve(
-    log_t: np.ndarray, y: np.ndarray, p: np.ndarray, scale: float, with_offset: bool
+    log_t: np.ndarray, y: np.ndarray, p: np.ndarray, scale: float, with_offset: bool, iterations: int = _ITERATIONS
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Best a, b and robust loss at given exponents.
 
     log_t (n,) = log(T / T_longest); y (R, n); p (R, P) or (1, P). Returns loss, a, b, each (R, P).
     """
-    x = np.exp(p[:, :, None] * log_t)  # (R or 1, P, n)
-    inverse = 1.0 / y[:, None, :]
-    u, v = np.broadcast_to(inverse, (y.shape[0], p.shape[1], y.shape[1])), x * inverse  # target is 1 in relative units
+    x = np.exp(p * log_t[:, None, None])  # (n, R or 1, P): what is summed over comes first, which numpy does fastest
+    u = (1.0 / y).T[:, :, None]
+    v = x * u  # target is 1 in relative units
     w = np.ones_like(v)
-    for _ in range(_ITERATIONS):
+    for _ in range(iterations):
         wv = w * v
-        svv, sv = np.einsum("rpn,rpn->rp", wv, v), wv.sum(-1)
+        svv, sv = np.einsum("nrp,nrp->rp", wv, v), wv.sum(0)
         if with_offset:
             wu = w * u
-            suu, suv, su = np.einsum("rpn,rpn->rp", wu, u), np.einsum("rpn,rpn->rp", wu, v), wu.sum(-1)
+            suu, suv, su = (wu * u).sum(0), np.einsum("nrp,nrp->rp", wu, v), wu.sum(0)
             determinant = suu * svv - suv * suv
             usable = determinant > 1e-10 * suu * svv  # at p = 0 both columns are the same
             safe = np.where(usable, determinant, 1.0)
@@ -131,7 +132,7 @@ def _solve(
         else:
             b = sv / svv
             a = np.zeros_like(b)
-        ratio = np.maximum(a[..., None] * u + b[..., None] * v, 1e-12)  # curve over measured
+        ratio = np.maximum(a * u + b * v, 1e-12)  # curve over measured
         signed = np.log(ratio)
         error = np.abs(signed) / scale
         # Huber's weight, times what turns least squares of (ratio - 1) into least squares of log(ratio): without it a
@@ -139,7 +140,7 @@ def _solve(
         gap = ratio * (ratio - 1)
         log_weight = np.where(np.abs(signed) > 1e-6, signed / np.where(np.abs(gap) > 1e-9, gap, 1.0), 1.0)
         w = np.minimum(1.0, _HUBER / np.maximum(error, 1e-12)) * np.clip(log_weight, 0.02, 20.0)
-    loss = np.where(error <= _HUBER, 0.5 * error**2, _HUBER * (error - 0.5 * _HUBER)).sum(-1)
+    loss = np.where(error <= _HUBER, 0.5 * error**2, _HUBER * (error - 0.5 * _HUBER)).sum(0)
     return loss, a, b
 
 
@@ -149,7 +150,7 @@ def _best(
     """Exponent, a and b of each row of y (R, n): a coarse grid, a fine one around its best, then a parabola."""
     wide, narrow = grids
     coarse = np.arange(P_LOW, P_HIGH + wide / 2, wide)[None, :]
-    loss, _, _ = _solve(log_t, y, coarse, scale, with_offset)
+    loss, _, _ = _solve(log_t, y, coarse, scale, with_offset, _ROUGHLY)
     start = coarse[0, loss.argmin(1)]
     steps = np.arange(-wide, wide + narrow / 2, narrow)
     fine = np.clip(start[:, None] + steps, P_LOW, P_HIGH)

@@ -21,9 +21,10 @@ from markupsafe import Markup
 from reports import beside, words
 from reports.data import RunData, load
 from reports.style import DARK, LIGHT
+from reports.together import written
 from results.files import write_whole
 from results.schema import SAFE_ID
-from results.store import Run, StoreError
+from results.store import Run, StoreError, no_garbage
 
 if TYPE_CHECKING:
     from reports.comparison.changes import Comparison
@@ -42,8 +43,7 @@ def render(run: Run, site: Path, other: Run | None = None) -> Path:
     Raises ReportError for a suite without a page, for a run beside that is of another kind, or for a place that cannot be
     written, StoreError for a damaged run.
     """
-    from reports.canvas import sketching  # matplotlib is slow to import; `import reports.page` stays light
-    from reports.drawing import draw_all
+    from reports.canvas import draw, sketching  # matplotlib is slow to import; `import reports.page` stays light
 
     began = time.perf_counter()
     plan = run.read_json("plan.json")
@@ -55,14 +55,15 @@ def render(run: Run, site: Path, other: Run | None = None) -> Path:
         raise ReportError(f"suite {suite!r} of {run.folder}: use letters, digits, '.', '_' and '-' only")
     builder = importlib.import_module(BUILDERS[kind])
     try:
-        data, reference = load(run), load(other) if other is not None else None
-        if reference is not None:
-            beside.check(data, reference)
-        with sketching() as plots:
-            context, csv = builder.build(data, reference)
-        draw_all(plots)
-        shared = _shared(data, time.perf_counter() - began)
-        page = _environment().get_template(builder.TEMPLATE).render(**shared, **context)
+        with no_garbage():
+            data, reference = load(run), load(other) if other is not None else None
+            if reference is not None:
+                beside.check(data, reference)
+            with sketching() as plots:
+                context, csv = builder.build(data, reference)
+            draw(plots)
+            shared = _shared(data, time.perf_counter() - began)
+            page = _environment().get_template(builder.TEMPLATE).render(**shared, **context)
     except (StoreError, ReportError):
         raise
     except beside.Unlike as error:
@@ -72,8 +73,9 @@ def render(run: Run, site: Path, other: Run | None = None) -> Path:
         raise ReportError(
             f"{run.folder} cannot be shown ({what}): its plan or its records are damaged or of another version"
         ) from error
-    _write(site / run.run_id, {f"{suite}.html": page, **csv})
-    _write(site, {f"{suite}.html": page.replace('href="../index.html"', 'href="index.html"'), **csv})
+    tables = {name: written(text) for name, text in csv.items()}
+    _write(site / run.run_id, {f"{suite}.html": page, **tables})
+    _write(site, {f"{suite}.html": page.replace('href="../index.html"', 'href="index.html"'), **tables})
     return site / f"{suite}.html"
 
 

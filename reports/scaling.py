@@ -7,15 +7,16 @@ from typing import Any
 from reports import beside, notices, tables
 from reports.data import RunData
 from reports.headline import headline
-from reports.statistics import analyse, cells_frame, crossovers_frame, fits_frame, lay_beside
+from reports.statistics import analyse, cells_csv, crossovers_frame, fits_frame, lay_beside
 from reports.style import LINE_WORDS
+from reports.together import Errand, Text
 from reports.verdicts import SYMBOLS
 from reports.words import integer
 
 TEMPLATE = "scaling.html.j2"
 
 
-def build(data: RunData, other: RunData | None = None) -> tuple[dict[str, Any], dict[str, str]]:
+def build(data: RunData, other: RunData | None = None) -> tuple[dict[str, Any], dict[str, Text]]:
     """Context for the template, and CSV files by name. What `other` measured of the same cells is drawn beside."""
     from reports.plots import groups  # matplotlib, see `reports.page`
 
@@ -23,8 +24,8 @@ def build(data: RunData, other: RunData | None = None) -> tuple[dict[str, Any], 
     notes = notices.gather(data)
     if other is not None:
         notes.append(beside.warning(data, other, lay_beside(analysis, other), "Faint lines are"))
-    csv = {
-        "scaling_cells.csv": cells_frame(analysis).to_csv(index=False),
+    csv: dict[str, Text] = {
+        "scaling_cells.csv": Errand([lambda: cells_csv(analysis)]),
         "scaling_fits.csv": fits_frame(analysis).to_csv(index=False),
         "scaling_crossovers.csv": crossovers_frame(analysis).to_csv(index=False),
     }

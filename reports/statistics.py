@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,8 +16,10 @@ from reports.crossover import Crossover, crossover
 from reports.data import Architecture, Key, RunData
 from reports.fits import MIN_LENGTHS, Fit, fit_counts, fit_power, local_slopes
 from reports.ranks import Rank, rank
+from reports.together import side_by_side
 from reports.verdicts import MARGINS, Verdict, judge_path, judge_time, judge_with_tail
 
+_MANY = 2000  # records: fewer are not worth a process
 EXACT_KINDS = ("graph", "path")
 COUNTS = ("flops", "mixing_flops", "span")
 MEMORY = ("activation_memory", "peak_memory")
@@ -70,13 +74,14 @@ class Analysis:
 
 def analyse(data: RunData) -> Analysis:
     """Fit, compare and judge. A run without any ok trial gives an empty analysis."""
-    analysis = Analysis(data, _series(data))
-    for architecture in data.architectures:
-        for key, one in analysis.series.items():
-            if key.architecture == architecture.name:
-                judged = _judge(analysis, architecture, key, one)
-                if judged is not None:
-                    analysis.fits[key] = judged
+    analysis = Analysis(data)
+    names = [a.name for a in data.architectures]
+    names += dict.fromkeys(key.architecture for key in data.cells if key.architecture not in names)  # "": the machine
+    jobs = [partial(_of_one, data, name) for name in names]
+    parts = side_by_side(jobs) if len(data.records) > _MANY else [job() for job in jobs]
+    for series_of_one, fits in parts:
+        analysis.series |= series_of_one
+        analysis.fits |= fits
     for regime in data.regimes:
         for phase, metric in COMPARED:
             found = analysis.by_architecture("cell", regime["name"], phase, metric)
@@ -84,6 +89,17 @@ def analyse(data: RunData) -> Analysis:
             if pairs:
                 analysis.crossovers[regime["name"], phase, metric] = pairs
     return analysis
+
+
+def _of_one(data: RunData, name: str) -> tuple[dict[Key, Series], dict[Key, Judged]]:
+    """Series and fits of one architecture: they need nothing of any other."""
+    alone = Analysis(data, _series(data, name))
+    for architecture in (a for a in data.architectures if a.name == name):
+        for key, one in alone.series.items():
+            judged = _judge(alone, architecture, key, one)
+            if judged is not None:
+                alone.fits[key] = judged
+    return alone.series, alone.fits
 
 
 def lay_beside(analysis: Analysis, other: RunData) -> bool:
@@ -107,8 +123,9 @@ def _same_batches(own: RunData, other: RunData, key: Key) -> bool:
     return all(left[t].batch == right[t].batch for t in left if t in right)
 
 
-def _series(data: RunData) -> dict[Key, Series]:
-    made = {key: series(key, cells, exact=key.kind in EXACT_KINDS) for key, cells in data.cells.items()}
+def _series(data: RunData, name: str | None = None) -> dict[Key, Series]:
+    made = {key: series(key, cells, exact=key.kind in EXACT_KINDS) for key, cells in data.cells.items()
+            if name is None or key.architecture == name}  # fmt: skip
     return {key: one for key, one in made.items() if one is not None}
 
 
@@ -278,13 +295,15 @@ def crossovers_frame(analysis: Analysis) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=None if rows else columns)
 
 
-def cells_frame(analysis: Analysis) -> pd.DataFrame:
+def cells_csv(analysis: Analysis) -> str:
     """One row a measurement of a trial, failed trials too; samples joined with ';'; `scaling_cells.csv`.
 
     A trial without measurements keeps one row, so that no failure is lost. `low` and `high` are a 95 % bootstrap
     interval of the trial's median; equal to it for counts.
     """
-    rows: list[tuple[Any, ...]] = []
+    buffer = io.StringIO()
+    file = csv.writer(buffer, lineterminator="\n")
+    file.writerow(_CELLS)
     for r in analysis.data.records:
         head = (
             r.trial_id, r.kind, r.architecture, r.regime, r.length, r.batch, r.seed, r.status, r.reason, r.failed_phase,
@@ -295,10 +314,10 @@ def cells_frame(analysis: Analysis) -> pd.DataFrame:
             samples = m.samples if m.samples is not None else (m.value,)
             ends = _median_interval(samples) if len(samples) > 1 else samples * 3
             text = ";".join([f"{v:.9g}" for v in samples])
-            rows.append((*head, m.phase, m.metric, m.unit, m.better, m.method, *ends, text))
+            file.writerow((*head, m.phase, m.metric, m.unit, m.better, m.method, *ends, text))
         if not r.measurements:
-            rows.append((*head, r.failed_phase, *[None] * (len(_CELLS) - len(head) - 1)))
-    return pd.DataFrame(rows, columns=_CELLS)
+            file.writerow((*head, r.failed_phase, *[None] * (len(_CELLS) - len(head) - 1)))
+    return buffer.getvalue()
 
 
 _CELLS = [

@@ -146,7 +146,7 @@ class Run:
         records: list[Record] = []
         skipped: list[str] = []
         try:
-            with _no_garbage():
+            with no_garbage():
                 for number, line in self._lines():
                     try:
                         records.append(Record.from_json(_decoded(line), keep))
@@ -222,7 +222,7 @@ def _check_name(run_id: str) -> None:
 
 
 @contextlib.contextmanager
-def _no_garbage() -> Iterator[None]:
+def no_garbage() -> Iterator[None]:
     """Do not look for garbage meanwhile: what is read is kept, and looking through it again and again doubles the time."""
     was_on = gc.isenabled()
     gc.disable()

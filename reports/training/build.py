@@ -15,6 +15,7 @@ from reports.plots import Group
 from reports.sentences import build as sentences
 from reports.sentences.errors import Errors, errors
 from reports.tables import Table, Value, thinned
+from reports.together import Errand, Text
 from reports.training import notices as training_notices
 from reports.training import plots, tables
 from reports.training.ablations import Ablation, ablations
@@ -74,21 +75,21 @@ class Section:
     compared: Table
 
 
-def build(data: RunData, other: RunData | None = None) -> tuple[dict[str, Any], dict[str, str]]:
+def build(data: RunData, other: RunData | None = None) -> tuple[dict[str, Any], dict[str, Text]]:
     """Context for the template, and CSV files by name. Scores and times of `other` stand in columns of their own."""
     training = read(data)
     boards = [board(task) for task in training.tasks]
     changed = [ablations(one) for one in boards]
+    suite = str(data.plan.get("suite") or "run")
+    csv: dict[str, Text] = {
+        f"{suite}_curves.csv": Errand([lambda: curves_csv(boards)])
+    }  # a million rows in a large run
     there = {task.name: board(task) for task in read(other).tasks} if other is not None else {}
     sections = [
         _section(one, found, data, there.get(one.task.name)) for one, found in zip(boards, changed, strict=True)
     ]
-    suite = str(data.plan.get("suite") or "run")
-    csv = {
-        f"{suite}_{name}.csv": frame.to_csv(index=False)
-        for name, frame in frames(boards, [a for found in changed for a in found]).items()
-    }
-    csv[f"{suite}_curves.csv"] = "".join(curves_csv(boards))
+    for name, frame in frames(boards, [a for found in changed for a in found]).items():
+        csv[f"{suite}_{name}.csv"] = frame.to_csv(index=False)
     benchmarks = sentences.sections(training.tasks, cast(boards[0], data.architectures)) if boards else []
     if benchmarks:
         csv[f"{suite}_benchmarks.csv"] = sentences.frame(training.tasks).to_csv(index=False)

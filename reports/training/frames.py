@@ -69,8 +69,12 @@ def _join(values: Any) -> str:
     return ";".join(map(str, values))
 
 
-def curves_csv(boards: list[Board]) -> Iterator[str]:
+def curves_csv(boards: list[Board]) -> str:
     """Every point of every curve as CSV: a million rows in a large run, so they are joined as text, trial by trial."""
+    return "".join(_curves(boards))
+
+
+def _curves(boards: list[Board]) -> Iterator[str]:
     yield ",".join(_CURVES) + "\n"
     for task in (b.task for b in boards):
         for c in task.competitors:

@@ -86,7 +86,9 @@ def learning(board: Board, cast: Cast) -> Group:
         f"{short(label(n))} ({c.seeds} of {task.planned(n)})" for n, c in scores.items() if c.seeds < task.planned(n)
     ]
     whose += f" Fewer seeds than planned: {names(fewer)}." if fewer else ""
-    for axis in AXES:
+    alike = _tokens_a_step(list(scores.values()))
+    whose += f" All see {count(alike)} tokens a step: by tokens seen the curves are the same." if alike else ""
+    for axis in (a for a in AXES if not (alike and a == "tokens")):  # else the same figure twice
         lines = _lines(cast, scores, axis)
         if lines:
             way = f"{task.primary.better.capitalize()} is better."
@@ -101,6 +103,14 @@ def learning(board: Board, cast: Cast) -> Group:
                                  Metric("loss", "", "lower"), caption, []))  # fmt: skip
     lead = "How fast each learns, and what it costs in tokens and in time on this machine."
     return Group(f"{task.id}-curves", "Curves", "Learning curves", lead, plots)
+
+
+def _tokens_a_step(curves: list[Curve]) -> float | None:
+    """Tokens a step, where they are the same for all curves and throughout."""
+    rates = [c.x["tokens"][c.x["step"] > 0] / c.x["step"][c.x["step"] > 0] for c in curves]
+    found = np.concatenate(rates) if rates else np.array([np.nan])
+    same = len(found) and np.isfinite(found).all() and float(np.ptp(found)) < 1e-3 * float(found[0])
+    return float(found[0]) if same else None
 
 
 _AXIS_CAPTION = {
