@@ -29,7 +29,7 @@ FINAL = replace(
     CELL, kind="train", task="t", regime="final", phases=("train",),
     training={"recipe": RECIPE, "shape": {"output": "sequence"}, "tests": True, "generate": None},
 )  # fmt: skip
-LOOK = {"build": 0.0, "step": 0.1, "tune": 2.0, "test": 3.0, "memory": 1 << 20, "trace": 0.0, "task": 7.0, "busy": 1.0}
+LOOK = {"build": 0.0, "step": 0.1, "tune": 2.0, "test": 3.0, "memory": 1 << 20, "count": 0.0, "task": 7.0, "busy": 1.0}
 
 
 @given(st.floats(1e-4, 1e-2), st.floats(1e-7, 1e-5), st.floats(1e-10, 1e-8))

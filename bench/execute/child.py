@@ -300,7 +300,7 @@ def _probe(payload: dict[str, Any], send: Send) -> Any:
 
     trial = payload["trial"]
     if trial.training is not None:
-        return probe.probe_training(trial, _places(), payload["traced"])
+        return probe.probe_training(trial, _places(), payload["counted"])
     return probe.probe_scaling(trial, payload["sizes"])
 
 

@@ -19,7 +19,7 @@ from bench.contract import Batch, Places, Task, TextTask, TranslationTask, prepa
 from bench.decode import generate
 from bench.execute.measurements import encoder_of, inputs_of
 from bench.forecast.quiet import QuietClock
-from bench.measure.graph import trace
+from bench.measure.graph import LINE_LENGTHS, MAX_OPERATIONS, Counts, trace
 from bench.measure.memory import SavedBytes
 from bench.models import build_encoder
 from bench.registry import ARCHITECTURES
@@ -27,8 +27,8 @@ from bench.sampler import Sampler
 from bench.training.evaluate import evaluate
 from bench.training.loop import Training, precision
 from bench.training.recipe import Recipe
-from bench.training.trials import model_of, read_by, recipe_of, task_of
-from bench.translator import EncoderDecoder, PrefixModel, Writer, stacks
+from bench.training.trials import model_of, read_by, recipe_of, stacks_counted, task_of
+from bench.translator import Writer
 from bench.trial import Trial
 
 LOOKED_AT = 32  # training batches whose sizes are looked at, to find usual ones
@@ -39,9 +39,10 @@ TRACED_TOKENS = 8  # a short trace tells what longer ones take
 TOKENS = 4  # generated
 
 
-def probe_training(trial: Trial, places: Places, traced: bool) -> dict[str, Any]:
-    """What a final trial takes: "build", "step", "trace" (if `traced`), "token" (seconds each), "tune" and "test" (seconds
-    of one pass over the split, or over all tests), "write" (seconds a split, by split), "memory" (bytes)."""
+def probe_training(trial: Trial, places: Places, counted: bool) -> dict[str, Any]:
+    """What a final trial takes: "build", "step", "count" of work (if `counted`), "token" (seconds each), "tune" and "test"
+    (seconds of one pass over the split, or over all tests), "write" (seconds a split, by split), "memory" (bytes).
+    """
     clock, found, made = QuietClock(trial.device), cast(dict[str, Any], {}), []
     work, recipe = task_of(trial, places), recipe_of(trial)
     found["build"] = clock.seconds(lambda: made.append(model_of(trial, work.shape, recipe)))
@@ -53,9 +54,9 @@ def probe_training(trial: Trial, places: Places, traced: bool) -> dict[str, Any]
         first = training.rehearse(_usual(work, recipe, trial.seed)[0])
     found["memory"] = _bytes_of_training(model, saved.total)
     found["step"] = _step(training, work, recipe, trial.seed, first)
-    if traced:
-        on_meta, tokens = model_of(trial, work.shape, recipe, "meta"), trial.length if trial.grid else TRACED_TOKENS
-        found["trace"] = _trace_seconds(on_meta, trial.width, tokens, clock)
+    if counted:
+        on_meta = model_of(trial, work.shape, recipe, "meta")
+        found["count"] = sum(_count_seconds(stack, trial, clock) for stack in stacks_counted(on_meta))
     found |= _evaluations(training, work, recipe, trial)
     if isinstance(work, TranslationTask):
         found["write"] = {split: _writing(trial, work, model, recipe, split, clock) for split in work.splits}
@@ -83,13 +84,28 @@ def _bytes_of_training(model: nn.Module, saved: int) -> int:
     return 5 * sum(p.numel() * p.element_size() for p in model.parameters()) + saved
 
 
-def _trace_seconds(model: Any, width: int, tokens: int, clock: QuietClock) -> float:
-    """Of a short count of work; longer ones take longer in proportion to their operations. A grid has one size."""
-    traced = stacks(model) if isinstance(model, EncoderDecoder | PrefixModel) else [model.encoder]
-    return sum(
-        clock.seconds(lambda stack=stack: trace(stack, tokens, width, backward=True))  # type: ignore[misc]
-        for stack in traced
-    )
+def _count_seconds(stack: nn.Module, trial: Trial, clock: QuietClock) -> float:
+    """Of what `bench.measure.graph.Counter` does at the trial's length, told from traces of few tokens: a trace takes as
+    long as it has operations, and operations are a line in tokens. A grid has one size.
+    """
+    found: list[Counts] = []
+
+    def traced(tokens: int) -> float:
+        return clock.seconds(lambda: found.append(trace(stack, tokens, trial.width, backward=True)))
+
+    if trial.grid:
+        return traced(trial.length)
+    short, longer, _ = LINE_LENGTHS
+    seconds = traced(short) + traced(longer)
+    first, second = (counts.operations for counts in found)
+
+    def at(tokens: int) -> float:
+        return first + (second - first) / (longer - short) * (tokens - short)
+
+    operations = at(trial.length)
+    if operations > MAX_OPERATIONS:  # it gives up there, and traces the three short ones
+        operations = MAX_OPERATIONS + sum(map(at, LINE_LENGTHS))
+    return seconds * operations / (first + second)
 
 
 def _evaluations(training: Training, work: Task, recipe: Recipe, trial: Trial) -> dict[str, float]:

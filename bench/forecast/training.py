@@ -15,7 +15,6 @@ from bench.trial import Trial
 START = 0.08  # seconds until a child answers
 CHECK = 0.06
 EACH = 0.04  # of any trial: build, record, synced to disk
-TRACES = 11.0  # a count of work takes that many times what one over 8 tokens takes: three more lengths, forward passes
 KEPT_TASKS = 4  # that a child keeps, see bench.training.trials
 
 Name = tuple[str, str, str]  # task, architecture, variant
@@ -70,7 +69,7 @@ class TrainingForecast:
         if trial.kind == "check":
             return CHECK
         if trial.kind == "cost":
-            return EACH + 2 * value("build") + TRACES * value("trace") + 3 * value("step")
+            return EACH + 2 * value("build") + value("count") + 3 * value("step")
         if trial.kind == "decode":
             return EACH + value("build") + 2 * trial.seconds
         return EACH + value("build") + self._training(trial)
@@ -96,10 +95,10 @@ class TrainingForecast:
         return sum(v for split, v in look.get("write", {}).items() if (split == "tune") == (stage == "tune"))
 
     def _value(self, trial: Trial, name: str) -> float:
-        """Of the trial's own competitor; where that was not looked at, of the others on its task, or of all. A trace is the
-        architecture's."""
+        """Of the trial's own competitor; where that was not looked at, of the others on its task, or of all. A count of
+        work is the architecture's."""
         own = self.looks.get((trial.task, trial.architecture, trial.variant))
-        if name == "trace":
+        if name == "count":
             found = [look for (_, architecture, _), look in self.looks.items()
                      if look is not None and architecture == trial.architecture and name in look]  # fmt: skip
         elif own is not None:

@@ -326,15 +326,15 @@ class TrainingSuite:
         """A look at every competitor, tasks described last first: the child still holds them."""
         looks: dict[tuple[str, str, str], dict[str, Any] | None] = {}
         asker = Asker(self.context.pool, self.worker)
-        order, traced = [task.name for task in self.tasks], set()
+        order, counted = [task.name for task in self.tasks], set()
         for c in sorted(self.competitors, key=lambda c: -order.index(c.task)):
             if not c.problem:
                 task = self._task(c)
                 trial = self._final(c, task.search.lr[0], 0)
-                looks[c.key] = look = asker.look(trial, {"traced": c.architecture not in traced})
+                looks[c.key] = look = asker.look(trial, {"counted": c.architecture not in counted})
                 if look is not None:
                     look["task"] = task.seconds
-                    traced.add(c.architecture)
+                    counted.add(c.architecture)
         self.worker = asker.worker or self.worker
         self.close()
         return TrainingForecast(looks)

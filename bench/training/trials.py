@@ -86,8 +86,7 @@ def cost(trial: Trial, session: Session, places: Places) -> None:
     session.send("phase", "train")
     shape = read_by(work.shape, recipe)
     on_meta = model_of(trial, work.shape, recipe, "meta")
-    traced = stacks(on_meta) if isinstance(on_meta, EncoderDecoder | PrefixModel) else [on_meta.encoder]
-    found = [Counter(stack, trial.width, backward=True).count(trial.length) for stack in traced]
+    found = [Counter(stack, trial.width, backward=True).count(trial.length) for stack in stacks_counted(on_meta)]
     flops, method = sum(counts.flops for counts, _ in found) / trial.length, found[0][1]
     flops += _outside_encoder(shape, on_meta, trial.width, trial.length)
     if isinstance(on_meta, EncoderDecoder):
@@ -114,6 +113,11 @@ def cost(trial: Trial, session: Session, places: Places) -> None:
         make()[2]().backward()  # kernels are chosen, and workspaces made, before memory is looked at
     split = measure_training(make, session.device)
     session.memory("train", split)
+
+
+def stacks_counted(model: Any) -> list[Any]:
+    """The stacks of a model whose work is counted by tracing."""
+    return list(stacks(model)) if isinstance(model, EncoderDecoder | PrefixModel) else [model.encoder]
 
 
 def _outside_encoder(shape: TaskShape, model: Any, width: int, length: int) -> float:
