@@ -160,6 +160,8 @@ class Study(_Strict):
     lead: str = ""
 
 
+OF_CHANGES = ("depth", "recipe", "baseline")
+"""What a change may say beside settings of the architecture."""
 FRONT = ("patch", "patch_reach", "class_token", "positions", "pooling")
 
 
@@ -179,7 +181,7 @@ class TrainSpec(_Strict):
         search: what is tried before. seeds: final trials of each competitor.
         leave_out: architectures that "all" does not mean here.
         changes: ablations: by architecture, named changes of its settings (or of `depth`, or of the `recipe`), each trained
-            as a competitor.
+            as a competitor. One of them may be the `baseline` of the others, in place of the unchanged architecture.
         decode_lengths: contexts at which generation is timed; empty for none. decode_batches: batches at which writing is
             timed too, at the first of these contexts. decode_beams: beams with which a search is timed there, at the
             largest batch.
@@ -231,6 +233,9 @@ class TrainSpec(_Strict):
                         f"study '{study.title}' names '{name}', tasks does not; {did_you_mean(name, list(self.tasks))}"
                     )
         for architecture, changes in self.changes.items():
+            marks = [change["baseline"] for change in changes.values() if "baseline" in change]
+            if marks not in ([], [True]):
+                raise ValueError(f"changes, {architecture}: mark one change with baseline: true, or none")
             for name, change in changes.items():
                 depth = change.get("depth", 1)
                 if not isinstance(own := change.get("recipe", {}), dict):

@@ -30,6 +30,37 @@ def test_shipped_suites(name: str) -> None:
     assert "Expect" in header
 
 
+TRAINING = [name for name in suite_names() if load_suite(name).kind == "train"]
+PUBLISHED = {"nanogpt", "image_published"}  # sizes and recipes of others, the same in every preset
+
+
+@pytest.mark.parametrize("name", TRAINING)
+@pytest.mark.parametrize("preset", [p for p in PRESETS if p != "quick"])
+def test_what_tasks_set_for_quick_does_not_stay_in_other_presets(name: str, preset: str) -> None:
+    """A task's own size or budget wins over the suite's, so a preset has to change it by task."""
+    suite = load_suite(name)
+    quick, other = resolve(suite, "quick", {}), resolve(suite, preset, {})
+    for task in set(quick.tasks) & set(other.tasks) if name not in PUBLISHED else ():
+        plans, recipes = [s.tasks[task] for s in (quick, other)], [s.recipe_of(task) for s in (quick, other)]
+        if preset == "smoke":
+            assert recipes[1].steps and recipes[1].steps <= 100, f"{task}: {recipes[1].steps} steps in a smoke run"
+        elif task in other.chosen or (not other.studies and task not in {t for s in quick.studies for t in s.tasks}):
+            sizes = [
+                (plan.target or s.target, r.steps, r.batch)
+                for plan, s, r in zip(plans, (quick, other), recipes, strict=True)
+            ]
+            assert sizes[0] != sizes[1], f"{task}: as in quick"
+
+
+def test_a_change_as_the_baseline_of_others() -> None:
+    suite = load_suite("translation")
+    with pytest.raises(SpecError, match="mark one change with baseline: true"):
+        resolve(suite, "smoke", {"changes": {"gru": {"a": {"baseline": True}, "b": {"baseline": True}}}})
+    with pytest.raises(SpecError, match="mark one change"):
+        resolve(suite, "smoke", {"changes": {"gru": {"a": {"baseline": "yes"}}}})
+    resolve(suite, "smoke", {"changes": {"gru": {"a": {"baseline": True, "depth": 1}, "b": {}}}})
+
+
 def test_lengths_double(suite: Any) -> None:
     assert resolve(suite, "smoke", {}).lengths == (64, 128, 256, 512)
     assert resolve(suite, "smoke", {"first_length": 100, "last_length": 399}).lengths == (100, 200)

@@ -18,7 +18,7 @@ from bench.forecast.training import TrainingForecast
 from bench.kinds.common import Context, Sizer, architecture_entries, task_entry
 from bench.kinds.pretrained import Start, starts
 from bench.provenance import write_trials
-from bench.spec import BASELINE, Search, SpecError, Study, TaskPlan, TrainSpec
+from bench.spec import BASELINE, OF_CHANGES, Search, SpecError, Study, TaskPlan, TrainSpec
 from bench.training.choose import Choice, choose, only
 from bench.training.recipe import Recipe
 from bench.trial import Trial, beam_phase
@@ -168,13 +168,15 @@ class TrainingSuite:
         settings = {**self.spec.settings.get(name, {}), **task.plan.architecture_settings.get(name, {})}
         depth = task.plan.depth or self.spec.depth
         changes = self.spec.changes.get(name)
-        first = BASELINE if changes else ""
         usual = self._usual(task, name)
-        yield Competitor(task.name, name, first, source, settings, depth, True, usual)
+        if not any(change.get("baseline") for change in (changes or {}).values()):
+            first = BASELINE if changes else ""
+            yield Competitor(task.name, name, first, source, settings, depth, True, usual)
         for variant, change in (changes or {}).items():
-            own = {**settings, **{k: v for k, v in change.items() if k not in ("depth", "recipe")}}
+            own = {**settings, **{k: v for k, v in change.items() if k not in OF_CHANGES}}
             recipe = usual.model_copy(update=change.get("recipe", {}))  # checked when the plan was read
-            yield Competitor(task.name, name, variant, source, own, change.get("depth", depth), False, recipe)
+            base = bool(change.get("baseline"))
+            yield Competitor(task.name, name, variant, source, own, change.get("depth", depth), base, recipe)
 
     def _usual(self, task: LearntTask, architecture: str) -> Recipe:
         """The task's recipe with the front end that the architecture has here."""
