@@ -246,8 +246,9 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
     sections["planning"] = time.perf_counter() - began_planning
     name = _fresh_name(places.runs, prepared.run_id) if fresh else prepared.run_id
     prepared, guess = foresee(
-        prepared, places.runs / name, choice.budget, sections, always=dry_run, never=preset == "smoke"
-    )
+        prepared, places.runs / name, choice.budget, sections, always=dry_run, never=preset == "smoke",
+        slots=cluster.slots if cluster else 1,
+    )  # fmt: skip
     for words in prepared.left_out:
         _say(f"left out for --budget {choice.budget}: {words}")
     if dry_run:
@@ -458,7 +459,7 @@ def _compare(places: Places, one: str, other: str, limit: str) -> int:
         return OK
     worse = alarms(found.changes, share)
     _say(told(worse, share, found))
-    return SOME_FAILED if worse else OK
+    return SOME_FAILED if worse or found.lost else OK
 
 
 EXPORTS = ("csv", "parquet", "markdown", "latex", "glue-submission")
@@ -518,10 +519,9 @@ def _again(places: Places, name: str, trial_id: str, size: int, number: int, plu
     from bench.execute.worker import Pool
     from bench.provenance import plugins_of, read_trials
     from reports.agreement import judge, next_file, summary
-    from results.store import latest
 
     run = _find_run(places, name)
-    trials, records = read_trials(run), latest(run.read()[0])
+    trials, records = read_trials(run), run.current()
     recorded = {r.trial_id: r for r in records}
     ids = [find(trials, recorded, trial_id)] if trial_id else draw(trials, records, size, number)
     if not ids:
@@ -569,10 +569,8 @@ def _render(run: Any, places: Places, other: Any = None) -> Path:
 
 def _failures(run: Any) -> dict[str, str]:
     """For each architecture that failed: how, in one line."""
-    from results.store import latest
-
     found: dict[str, str] = {}
-    failed = [r for r in latest(run.read("ends")[0]) if r.status in ("error", "nan")]
+    failed = [r for r in run.current("ends") if r.status in ("error", "nan")]
     tried = {r.architecture for r in failed if not r.extra.get("skipped")}
     for (
         record

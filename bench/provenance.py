@@ -37,23 +37,31 @@ def write_source(run: Run, dirty: bool, plugins: Iterable[str]) -> None:
     """The diff against the commit, where there is one, and plug-ins that are files. A diff that differs from an earlier
     session's gets a name of its own: `git.diff`, `git-2.diff`, ..."""
     diff = _diff() if dirty else ""
-    if diff and diff not in (path.read_text(encoding="utf-8") for path in run.folder.glob("git*.diff")):
+    if diff and diff.encode() not in (path.read_bytes() for path in run.folder.glob("git*.diff")):
         number = len(list(run.folder.glob("git*.diff"))) + 1
         run.write_text("git.diff" if number == 1 else f"git-{number}.diff", diff)
-    for plugin in plugins:
-        path = Path(plugin)
-        if path.is_file():
-            (run.folder / "plugins").mkdir(exist_ok=True)
-            shutil.copyfile(path, run.folder / "plugins" / path.name)
+    for plugin, copy in _copies(run, plugins).items():
+        if Path(plugin).is_file() and Path(plugin).resolve() != copy.resolve():
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copyfile(plugin, copy)
 
 
 def plugins_of(run: Run) -> tuple[str, ...]:
     """The plug-ins that a run was made with: from where they were, or else the copies that it keeps."""
-    found = []
-    for plugin in run.read_json("plan.json").get("plugins") or ():
-        copy = run.folder / "plugins" / Path(plugin).name
-        found.append(str(copy) if not Path(plugin).is_file() and copy.is_file() else plugin)
-    return tuple(found)
+    kept = _copies(run, run.read_json("plan.json").get("plugins") or ())
+    return tuple(
+        str(copy) if not Path(plugin).is_file() and copy.is_file() else plugin for plugin, copy in kept.items()
+    )
+
+
+def _copies(run: Run, plugins: Iterable[str]) -> dict[str, Path]:
+    """Where the run keeps each plug-in; of two files of one name the second gets a number."""
+    kept: dict[str, Path] = {}
+    for plugin in dict.fromkeys(plugins):
+        name = Path(plugin)
+        same = sum(Path(other).name == name.name for other in kept)
+        kept[plugin] = run.folder / "plugins" / (f"{name.stem}-{same + 1}{name.suffix}" if same else name.name)
+    return kept
 
 
 def _diff() -> str:

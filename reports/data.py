@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from results.schema import Record
-from results.store import Run, latest
+from results.store import Run, of_plan
 
 FAMILIES = ("recurrent", "convolution", "attention", "windowed", "other")
 STOP_WORDS = {"oom": "out of memory", "timeout": "time limit", "nan": "not a number", "unsupported": "not supported"}
@@ -148,10 +148,8 @@ def load(run: Run) -> RunData:
     """Read a run folder. Raises results.store.StoreError where a side file is damaged."""
     written, unreadable = run.read()
     plan = run.read_json("plan.json")
-    wanted = plan.get("trial_ids")
     # Records whose source, settings or protocol have changed since stay in the file, but are not of this plan any more.
-    kept = None if wanted is None else set(wanted)
-    records = [r for r in latest(written) if kept is None or r.trial_id in kept]
+    records = of_plan(written, plan)
     return RunData(
         run_id=str(plan.get("run_id") or run.run_id),
         plan=plan,

@@ -12,7 +12,7 @@ from pathlib import Path
 from reports.data import RunData, load
 from reports.tables import Table, Value, leaderboard
 from results import frame
-from results.store import Run, StoreError, latest
+from results.store import Run, StoreError
 
 FORMS = ("csv", "parquet", "markdown", "latex")
 _LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -37,7 +37,7 @@ def write(run: Run, form: str) -> list[Path]:
 
 def _measurements(run: Run, folder: Path, form: str) -> Path:
     """One row a measurement, the trial's columns repeated. A trial that failed before any measurement keeps one row."""
-    records = latest(run.read()[0])
+    records = run.current()
     table = frame.measurements(records, failed=True)
     path = folder / f"measurements.{form}"
     if form == "parquet":

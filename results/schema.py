@@ -135,7 +135,7 @@ class Record:
     def from_json(cls, line: str, keep: Keep = "all") -> Record:
         """Read one line. Raises RecordError for torn, foreign or newer lines."""
         try:
-            raw = json.loads(line if keep == "all" else _shortened(line, keep), parse_constant=_refuse)
+            raw = json.loads(line, parse_constant=_refuse)  # whole, so that damage anywhere in it is found
         except (ValueError, RecursionError) as error:
             raise RecordError(f"not JSON: {error}") from error
         if not isinstance(raw, dict):
@@ -145,6 +145,9 @@ class Record:
         if unknown := sorted(raw.keys() - _RECORD_KEYS):
             raise RecordError(f"unknown key {unknown[0]!r}")
         try:
+            if keep != "all" and raw["status"] == "ok":
+                raw["extra"] = {}
+                raw["measurements"] = raw["measurements"] if keep == "measured" else ()
             raw["measurements"] = tuple(map(Measurement.from_raw, raw["measurements"]))
             raw["kernels"] = tuple(raw["kernels"])
             raw["warnings"] = tuple(raw["warnings"])
@@ -189,18 +192,3 @@ EXTRA_KINDS: dict[str, type | tuple[type, ...]] = {
     "positions": dict, "samples": list, "resumed_at": list, "checkpoint": str, "weights": str,
 }  # fmt: skip
 _RECORD_KEYS = {f.name for f in dataclasses.fields(Record)}
-
-
-def _shortened(line: str, keep: Keep) -> str:
-    """The line of a trial that ended ok, with less in it; the line itself where it is not as `to_json` writes it.
-
-    Inside a string of JSON every quote has a backslash before it, so the first `,"measurements":[` is the record's own key,
-    and so is the first `],"extra":{`. A line that was cut off lacks the keys behind them, or holds the start of another.
-    """
-    begin, end = line.find(',"measurements":['), line.rfind('},"schema":')
-    ok = line.find('"status":"ok"', 0, max(begin, 0)) >= 0
-    extra = line.find('],"extra":{', max(begin, 0))
-    if not ok or not begin < extra < end or line.find('{"run_id":', 1) >= 0:
-        return line
-    head = line[:extra] if keep == "measured" else f'{line[:begin]},"measurements":['
-    return f'{head}],"extra":{{{line[end:]}'

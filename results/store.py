@@ -126,7 +126,8 @@ class Run:
 
     @staticmethod
     def _cut_torn_tail(file: Any) -> None:
-        """Drop bytes after the last newline: the half-written line of a writer that was killed."""
+        """Drop bytes after the last newline: the half-written line of a writer that was killed. Where nothing but the
+        newline is missing, that is added: readers have taken the record for done."""
         end = file.seek(0, os.SEEK_END)
         position = end
         while position > 0:
@@ -135,7 +136,12 @@ class Run:
                 break
             position -= 1
         if position != end:
-            os.ftruncate(file.fileno(), position)
+            file.seek(position)
+            try:
+                Record.from_json(_decoded(file.read()), "ends")
+                os.write(file.fileno(), b"\n")
+            except RecordError:
+                os.ftruncate(file.fileno(), position)
             file.seek(0, os.SEEK_END)
 
     def read(self, keep: Keep = "all") -> tuple[list[Record], list[str]]:
@@ -155,6 +161,10 @@ class Run:
         except OSError as error:
             raise StoreError(f"cannot read {self.records_path}: {error.strerror}") from error
         return records, skipped
+
+    def current(self, keep: Keep = "all") -> list[Record]:
+        """The last record of each trial that the plan has now; without those of earlier sources, settings or protocols."""
+        return of_plan(self.read(keep)[0], self.read_json("plan.json"))
 
     def _lines(self) -> Iterator[tuple[int, bytes]]:
         """Lines with their numbers; of one that is too long to be a record, the beginning."""
@@ -231,6 +241,13 @@ def no_garbage() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+def of_plan(records: list[Record], plan: dict[str, Any]) -> list[Record]:
+    """The last record of each trial that a plan names; of all trials where it names none."""
+    wanted = plan.get("trial_ids")
+    kept = None if wanted is None else set(wanted)
+    return [r for r in latest(records) if kept is None or r.trial_id in kept]
 
 
 def latest(records: list[Record]) -> list[Record]:

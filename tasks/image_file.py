@@ -40,6 +40,8 @@ class ImageFileConfig(ImageConfig):
 def load(config: ImageFileConfig, cache: Path) -> Pictures:
     if not config.path:
         raise ValueError("path: image_file needs a folder with one folder a class, or a parquet file; set its path")
+    if not 0 < config.test < 1:
+        raise ValueError(f"test {config.test:g}: a share of the images to test on, above 0 and below 1, such as 0.2")
     path, test_path = Path(config.path).expanduser(), Path(config.test_path).expanduser() if config.test_path else None
     if test_path is None and (path / "train").is_dir() and (path / "test").is_dir():
         path, test_path = path / "train", path / "test"

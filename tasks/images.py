@@ -88,6 +88,10 @@ class ImageTask:
         self.images = {split: _read(array, config) for split, array in images.items()}
         kept, tune = _carved(data.train.labels, config)
         self.pool, self.rows = kept, {"tune": tune, "test": np.arange(len(data.test))}
+        missing = [kind for label, kind in enumerate(data.classes) if not (data.train.labels[kept] == label).any()]
+        if missing:
+            raise ValueError(f"{name}: no image of {', '.join(missing[:5])} is left to train on, beside those of the tuning "
+                             "and the test split; add images, or remove the class")  # fmt: skip
         self.mean_C, self.std_C = _moments(self.images["train"], kept)
         self._on_device: dict[torch.device, tuple[Tensor, Tensor]] = {}
         channels, rows, columns = self.images["train"].shape[1:]

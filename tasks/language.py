@@ -116,7 +116,7 @@ class LanguageTask:
 
     def scores(self, split: str, outcome: Outcome) -> tuple[Score, ...]:
         loss = outcome.mean_loss
-        perplexity = math.exp(loss) if loss < 700 else math.inf
+        perplexity = math.exp(min(loss, 700.0))  # of a training that ran away: as large as a number can be
         scores = [Score("loss", loss, "nats", "lower"), Score("perplexity", perplexity, "", "lower")]
         if self.causal:
             targets = self._ids[split][1:]

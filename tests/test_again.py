@@ -178,6 +178,11 @@ def test_changes_are_kept_and_cut_where_they_are_long(tmp_path: Path, monkeypatc
     assert "+two" in (run.folder / "git.diff").read_text()
     assert not (run.folder / "git-2.diff").exists()
     assert (run.folder / "plugins" / "a.py").read_text() == "two\n"
+    write_source(run, True, [str(run.folder / "plugins" / "a.py")])  # the run's own copy
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.py").write_text("three\n")
+    write_source(run, True, [str(repository / "a.py"), str(tmp_path / "other" / "a.py")])
+    assert [(run.folder / "plugins" / n).read_text() for n in ("a.py", "a-2.py")] == ["two\n", "three\n"]
     (repository / "a.py").write_text("long\n" * MOST_BYTES)
     write_source(run, True, [])
     assert "[cut here:" in (run.folder / "git-2.diff").read_text()[-100:]

@@ -51,6 +51,7 @@ def test_pictures_say_what_was_confused(done: tuple[subprocess.CompletedProcess[
     _, out = done
     for r in records(out):
         if r.kind == "train" and r.task == "digits":
+            assert not [w for w in r.warnings if "picture" in w]
             kept = load_pictures(only_run(out).folder, r.trial_id)
             (accuracy,) = (m.value for m in r.measurements if (m.split, m.metric) == ("test", "accuracy"))
             counts = kept["confusion"]

@@ -15,6 +15,9 @@ from bench.models import build_model, build_task
 from bench.registry import ARCHITECTURES, TASKS
 from bench.training.loop import Training
 from bench.training.recipe import Recipe
+from results.predictions import load_pictures
+from tests.command import run_all_anew
+from tests.test_faults import only_run, records
 
 pytestmark = pytest.mark.gpu
 
@@ -51,3 +54,17 @@ def test_windows_of_a_grid_equal_their_reference(grid: tuple[int, int]) -> None:
         fast = encoder(x_BTD)
         encoder.use_reference = True
         assert torch.allclose(fast, encoder(x_BTD), atol=1e-3)
+
+
+def test_no_picture_is_missing(tmp_path: Path) -> None:
+    """Pictures need gradients in double precision, which fused kernels and cuDNN's recurrences do not give."""
+    names = "gru,vit,swin,resnet"
+    done = run_all_anew("--suite", "image", "--preset", "smoke", "--device", "cuda:0", "--tasks", "digits",
+                        "--architectures", names, "--out", str(tmp_path))  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    finals = [r for r in records(tmp_path) if r.kind == "train" and r.regime == "final"]
+    assert {r.architecture for r in finals} == set(names.split(","))
+    for r in finals:
+        assert not [w for w in r.warnings if "picture" in w]
+        kept = load_pictures(only_run(tmp_path).folder, r.trial_id)
+        assert kept["field"] and kept["field_before"] and kept["reach"]

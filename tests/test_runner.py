@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,22 @@ def test_it_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert {r.trial_id: (r.status, r.reason, r.failed_phase, r.extra["skipped"]) for r in found} == whole
     by_name = {name(t): t.trial_id for stage in stages for t in stage.trials}
     assert not {by_name[started] for started in again.order} & before
+
+
+def test_what_cannot_be_written_is_a_row(tmp_path: Path) -> None:
+    """A plug-in's result that JSON cannot hold must not end the run, now and each time it is tried again."""
+
+    class Odd(Planted):
+        def wait(self, on_progress: Told) -> Ended:
+            ended = super().wait(on_progress)
+            ended.answer.extra["score"] = math.inf if ended.ticket == 1 else object()
+            return ended
+
+    run = Run.create(tmp_path, "run")
+    Runner(run, Odd(1, {}), STAMP).execute([Stage("all", tuple(trial("train", "a", seed=seed) for seed in range(2)))])
+    found, skipped = run.read()
+    assert not skipped and [r.status for r in found] == ["error", "error"]
+    assert all(r.reason.startswith("its result cannot be written: ") for r in found)
 
 
 def test_the_rule_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

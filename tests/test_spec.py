@@ -31,7 +31,11 @@ def test_shipped_suites(name: str) -> None:
 
 
 TRAINING = [name for name in suite_names() if load_suite(name).kind == "train"]
-PUBLISHED = {"nanogpt", "image_published"}  # sizes and recipes of others, the same in every preset
+PUBLISHED = {
+    "nanogpt",
+    "image_published",
+    "translation_published",
+}  # sizes and recipes of others, the same in every preset
 
 
 @pytest.mark.parametrize("name", TRAINING)
@@ -42,6 +46,7 @@ def test_what_tasks_set_for_quick_does_not_stay_in_other_presets(name: str, pres
     quick, other = resolve(suite, "quick", {}), resolve(suite, preset, {})
     for task in set(quick.tasks) & set(other.tasks) if name not in PUBLISHED else ():
         plans, recipes = [s.tasks[task] for s in (quick, other)], [s.recipe_of(task) for s in (quick, other)]
+        assert all(r.warmup < r.steps for r in recipes if r.steps), f"{task}: never out of its warm-up"
         if preset == "smoke":
             assert recipes[1].steps and recipes[1].steps <= 100, f"{task}: {recipes[1].steps} steps in a smoke run"
         elif task in other.chosen or (not other.studies and task not in {t for s in quick.studies for t in s.tasks}):

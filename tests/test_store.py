@@ -7,6 +7,7 @@ import json
 import resource
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -77,6 +78,39 @@ def test_a_torn_line_is_skipped_and_cut_off(tmp_path: Path) -> None:
     run.append(record(trial_id="2"))
     assert [r.trial_id for r in run.read()[0]] == ["1", "2"]
     assert run.read()[1] == []
+
+
+def test_a_last_record_without_its_newline_is_kept(tmp_path: Path) -> None:
+    """It reads as done, so nothing may take it away again."""
+    run = Run.create(tmp_path, "r")
+    run.append(record(trial_id="1"))
+    run.records_path.write_bytes(run.records_path.read_bytes()[:-1])
+    assert [r.trial_id for r in run.read()[0]] == ["1"]
+    run.append(record(trial_id="2"))
+    assert [r.trial_id for r in run.read()[0]] == ["1", "2"] and not run.read()[1]
+
+
+@pytest.mark.parametrize("keep", ["all", "measured", "ends"])
+def test_damage_anywhere_in_a_line_is_found(keep: Any, tmp_path: Path) -> None:
+    """Whoever reads less of a record must not take for done what others will skip."""
+    run = Run.create(tmp_path, "r")
+    run.append(
+        record(measurements=(Measurement("forward", "time", "s", "lower", samples=(1.0, 2.0)),), extra={"load": 0.5})
+    )
+    whole = run.records_path.read_bytes()
+    for part in (b"[1.0,2.0]", b'"load":0.5'):
+        assert part in whole
+        run.records_path.write_bytes(whole.replace(part, b"\x01" * len(part)))
+        assert run.read(keep)[0] == [] and len(run.read(keep)[1]) == 1
+
+
+def test_records_of_an_earlier_plan_are_left_out(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "r")
+    for trial_id in ("old", "new"):
+        run.append(record(trial_id=trial_id))
+    assert len(run.current()) == 2
+    run.write_json("plan.json", {"trial_ids": ["new", "later"]})
+    assert [r.trial_id for r in run.current()] == ["new"]
 
 
 def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ Every device must be alike in what makes timings comparable; those that are not 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
@@ -105,6 +106,7 @@ class Cluster:
         self.kit = Kit(pool.packages, plugins, pool.data.local, environment, lanes, devices)
         self.lanes, self.say = lanes, say
         self.ray = connect(address)
+        atexit.register(self.close)  # however the command ends, no folder stays on a machine
         self.places: list[Place] = []
         self.coming: dict[Any, Place] = {}
         self.flights: dict[int, _Flight] = {}

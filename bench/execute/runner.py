@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from bench.execute.executor import Executor
@@ -201,6 +201,14 @@ class Runner:
         self._write(trial, self._record(trial, answer, started, wall))
 
     def _write(self, trial: Trial, record: Record) -> None:
+        try:
+            record.to_json()
+        except (
+            ValueError,
+            TypeError,
+        ) as error:  # a task or an architecture of somebody's gave what is no number or word
+            reason = f"its result cannot be written: {' '.join(str(error).split())[:200]}"
+            record = replace(record, status="error", reason=reason, measurements=(), extra={"skipped": False})
         if not _same_skip(self._done.get(record.trial_id), record):
             self.run.append(record)
         self._forget(record)

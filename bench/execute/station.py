@@ -19,9 +19,10 @@ from bench.execute.child import Workplace
 from bench.execute.executor import Ended, Lane
 from bench.execute.worker import Answer, Pool
 from bench.trial import Trial
+from results.files import PARTIAL
 
 MARK = "shared.mark"  # file in the run folder, by whose content a machine knows that it sees the same folder
-NOT_KEPT = ("state.pt", "state.partial", "worker.log")  # of a training that has not ended, and what plug-ins printed
+NOT_KEPT = ("state.pt", "worker.log")  # of a training that has not ended, and what plug-ins printed
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class Station:
             return {}
         found = {}
         for path in run.rglob("*"):
-            if path.is_file() and path.name not in NOT_KEPT:
+            if path.is_file() and path.name not in NOT_KEPT and not path.name.endswith(PARTIAL):
                 found[str(path.relative_to(run))] = path.read_bytes()
                 path.unlink()
         return found

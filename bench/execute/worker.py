@@ -132,6 +132,8 @@ class Worker:
                 return self._ended(answer, "error", f"its process wrote what is no message ({type(error).__name__})")
             if time.monotonic() - looked > pause:
                 looked = time.monotonic()
+                if not self.alive() and not self.pipe.poll(0):  # a copy of it may still hold the pipe open
+                    return self._died(answer)
                 if (problem := watch.problem()) is not None:
                     if problem[0] == "timeout":
                         answer.measured_s = looked - began

@@ -27,7 +27,8 @@ class Estimate:
 
     Attributes:
         wall_s: while other programs use the machine as they did when this was made. quiet_s: if they let go of it.
-        parts: seconds by what they go into, those of the command until now included; they add up to `wall_s`.
+        parts: seconds by what they go into, those of the command until now included; they add up to `wall_s` where one
+            device works.
         devices: how many work at it. memory_bytes: of the largest trial; on a GPU the device's.
         disk_bytes: of the run folder when all is done. peak_disk_bytes: with what trainings keep to go on from.
         guessed: competitors that could not be looked at, and stand at the mean of the others.
@@ -72,11 +73,11 @@ class Forecast(Protocol):
         ...
 
 
-def estimate(trials: Sequence[Trial], forecast: Forecast, begun: dict[str, float]) -> Estimate:
+def estimate(trials: Sequence[Trial], forecast: Forecast, begun: dict[str, float], slots: int = 1) -> Estimate:
     """Put together what the trials of a plan take, one by one.
 
     Args:
-        begun: seconds that the command has already spent, by name.
+        begun: seconds that the command has already spent, by name. slots: trials that run side by side.
     """
     parts: dict[str, float] = dict(begun)
     count, records, kept, state, quiet = 0, 0, 0, 0, sum(begun.values())
@@ -91,8 +92,9 @@ def estimate(trials: Sequence[Trial], forecast: Forecast, begun: dict[str, float
             kept += 4 * trial.parameters if wanted is True or (wanted == "first" and trial.seed == 0) else 0
             state = max(state, 16 * trial.parameters)  # weights, two moments, the best weights so far
     disk = records + kept
+    spent, device = sum(begun.values()), sum(parts.values()) - sum(begun.values())
     return Estimate(
-        count, sum(parts.values()), quiet, 1, forecast.memory, disk, disk + state,
+        count, spent + device / slots, spent + (quiet - spent) / slots, slots, forecast.memory, disk, disk + state,
         {k: round(v, 2) for k, v in parts.items()}, forecast.guessed,
     )  # fmt: skip
 

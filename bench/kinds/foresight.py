@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 from bench.allowance import Part, entry, fit, part_from, parts, read_budget
 from bench.forecast.estimate import FILE, Estimate, Forecast, estimate
 from bench.kinds.common import Prepared
-from results.store import Run
+from results.store import Run, StoreError
 
 
 def foresee(
-    prepared: Prepared, folder: Path, budget: str, begun: dict[str, float], always: bool, never: bool = False
+    prepared: Prepared,
+    folder: Path,
+    budget: str,
+    begun: dict[str, float],
+    always: bool,
+    never: bool = False,
+    slots: int = 1,
 ) -> tuple[Prepared, Estimate | None]:
     """The plan, cut where a budget asks for it, and its estimate; None where an earlier session has made one.
 
@@ -22,11 +29,11 @@ def foresee(
     Args:
         folder: where the run is, or will be. budget: as typed, "" for none. begun: seconds that the command has spent.
         always: look even where an estimate is there. never: look only where it is asked for, by `always` or a budget: for a
-            run that takes no longer than the look.
+            run that takes no longer than the look. slots: trials that run side by side.
     """
     try:
         allowed = read_budget(budget) if budget else 0.0
-        before = Run(folder).read_json("plan.json").get("budget") or {}
+        before = _budget_of(Run(folder))
         if budget and before.get("asked_s") == allowed:
             prepared, budget = prepared.reduced(part_from(before["kept"]), before), ""
         if prepared.problem or (((folder / FILE).is_file() or never) and not budget and not always):
@@ -34,18 +41,27 @@ def foresee(
         start = time.perf_counter()
         forecast = prepared.forecast()
         begun["looking at what it takes"] = time.perf_counter() - start
-        whole = estimate(prepared.planned(), forecast, begun)
+        whole = estimate(prepared.planned(), forecast, begun, slots)
         if not budget:
             return prepared, whole
         kept, seconds = fit(
             parts(prepared.whole, lambda names: _dearest(prepared, forecast, names)),
-            lambda part: estimate(prepared.reduced(part, {}).planned(), forecast, begun).wall_s,
+            lambda part: estimate(prepared.reduced(part, {}).planned(), forecast, begun, slots).wall_s,
             allowed,
         )
         cut = prepared.reduced(kept, entry(budget, allowed, prepared.whole, kept, seconds, whole.wall_s))
-        return cut, estimate(cut.planned(), forecast, begun)
+        return cut, estimate(cut.planned(), forecast, begun, slots)
     finally:
         prepared.close()
+
+
+def _budget_of(run: Run) -> dict[str, Any]:
+    """What an earlier session was cut to; nothing where its plan is damaged: it is written again."""
+    try:
+        found = run.read_json("plan.json").get("budget")
+    except StoreError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _dearest(prepared: Prepared, forecast: Forecast, names: tuple[str, ...]) -> str:

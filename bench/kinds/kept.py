@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.spec import SpecError
-from results.store import Run, latest
+from results.store import Run
 
 
 def kept_writers(run: Run, text: str) -> list[dict[str, Any]]:
@@ -18,7 +18,7 @@ def kept_writers(run: Run, text: str) -> list[dict[str, Any]]:
     calls = []
     for task in plan.get("tasks") or ():
         models = []
-        for r in latest(run.read()[0]):
+        for r in run.current():
             one = sizes.get((r.task, r.architecture, r.variant))
             path = run.inside(str(r.extra.get("checkpoint") or ""))
             wanted = r.kind == "train" and r.regime == "final" and r.status == "ok" and r.task == task["name"]

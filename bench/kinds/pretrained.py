@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.spec import SpecError
-from results.store import Run, StoreError, latest
+from results.store import Run, StoreError
 
 WAY = "pretrain with --suite pretrain, or with --set recipe.save_weights=true"
 OWN = ("dropout", "init")  # settings that the recipe of the new task decides
@@ -47,7 +47,7 @@ def starts(folder: Path, mode: str) -> dict[str, Start]:
     """By architecture. Raises SpecError where the run kept nothing that can be used."""
     try:
         run = Run.open(folder)
-        plan, records = run.read_json("plan.json"), latest(run.read()[0])
+        plan, records = run.read_json("plan.json"), run.current()
     except (StoreError, OSError) as error:
         raise SpecError(f"--pretrained {folder}: {error}") from error
     if plan.get("mode") != mode:

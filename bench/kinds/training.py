@@ -23,7 +23,7 @@ from bench.training.choose import Choice, choose, only
 from bench.training.recipe import Recipe
 from bench.trial import Trial, beam_phase
 from results.schema import Record
-from results.store import Run, latest
+from results.store import Run, StoreError, latest
 
 IMAGES = "image"  # the family of tasks for which architectures of images are there
 SEARCH_SEED = 1_000_000  # no final trial has it: a choice must not be made on the seed that is then reported
@@ -390,6 +390,12 @@ class TrainingSuite:
     def _finals(self) -> list[Trial]:
         return [self._final(c, self.choices[c.key].lr, seed) for c, seed in self._rounds()]
 
+    def _finals_among(self, known: set[str]) -> list[Trial]:
+        """Final trials, with whichever of its tries' settings, that are already known."""
+        possible = (self._final(c, lr, seed) for c, seed in self._rounds() if not c.problem
+                    for lr in self._task(c).search.lr)  # fmt: skip
+        return [trial for trial in possible if trial.trial_id in known]
+
     # The plan, for people and for the page.
 
     def describe(self) -> list[str]:
@@ -416,7 +422,10 @@ class TrainingSuite:
         return [*lines, *(f"  {count:>5} {kind} trials" for kind, count in kinds.items())]
 
     def write_plan(self, run: Run) -> None:
-        trials = [*self.first, *self.tries, *(self._finals() if self.choices else [])]
+        # While the search is not over, what an earlier session chose and trained stays on the page.
+        before = {} if self.choices else _plan_before(run)
+        finals = self._finals() if self.choices else self._finals_among(set(before.get("trial_ids") or ()))
+        trials = [*self.first, *self.tries, *finals]
         shown: dict[str, dict[str, Any]] = {}
         for entry in self.entries:
             own = next((c.found for c in self.competitors if c.architecture == entry["name"] and c.found), None)
@@ -433,6 +442,8 @@ class TrainingSuite:
         }  # fmt: skip
         if self.choices:
             content["choices"] = [choice.to_plan() for choice in self.choices.values()]
+        elif finals and before.get("choices"):
+            content["choices"] = before["choices"]
         run.write_json("plan.json", content)
         write_trials(run, [*trials, *self.decodes])
 
@@ -477,3 +488,11 @@ def _competitor_plan(c: Competitor, usual: Recipe) -> dict[str, Any]:
         "recipe": changed, "change": c.start.words if c.start else "",
         "pretraining_s": round(c.start.seconds, 3) if c.start else 0.0, "problem": c.problem,
     }  # fmt: skip
+
+
+def _plan_before(run: Run) -> dict[str, Any]:
+    """What an earlier session planned; nothing where that is damaged: it is written again."""
+    try:
+        return run.read_json("plan.json")
+    except StoreError:
+        return {}

@@ -251,7 +251,10 @@ class Training:
         start = time.perf_counter()
         scores = self.task.scores("tune", self.outcome("tune"))
         self.state.eval_seconds += time.perf_counter() - start
-        self.state.point("tune", {score.metric: score.value for score in scores})
+        for score in scores:
+            if not math.isfinite(score.value):
+                raise NotFinite(f"the tuning split's {score.metric} is not a number at step {self.state.step}")
+        self.state.point("tune", {score.metric: float(score.value) for score in scores})
         # Where the primary score takes too long for every look, the task names another to go by meanwhile.
         primary = primary_score(scores, getattr(self.task, "watched", self.task.primary))
         if self.recipe.average > 1:

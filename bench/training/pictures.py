@@ -6,7 +6,7 @@ Legend: B batch, C channels, Y rows, X columns of pixels; T tokens, D width; G t
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -31,19 +31,17 @@ MOST_LAYERS = 6
 
 @dataclass(frozen=True)
 class Subject:
-    """A trained model, its task, some test images (pixels as stored), and where it runs."""
+    """A trained model on the CPU, its task, and the test images (pixels as stored)."""
 
     model: SequenceModel
     task: PicturedTask
     pixels_BCYX: Tensor
     targets_B: Tensor
-    device: str
 
     def shown(self, rows: Iterable[int]) -> Tensor:
         """Prepared images."""
         index = torch.tensor(list(rows))
-        batch = Batch(self.pixels_BCYX[index], self.targets_B[index]).to(self.device)
-        return self.task.prepare(batch).inputs
+        return self.task.prepare(Batch(self.pixels_BCYX[index], self.targets_B[index])).inputs
 
 
 def keep_pictures(
@@ -54,20 +52,23 @@ def keep_pictures(
     content: dict[str, Any] = {"classes": list(task.classes)}
     if len(task.classes) <= MOST_CLASSES:
         content["confusion"] = confusion(outcome, len(task.classes))
-    try:
-        if trial.seed == 0:
-            subject = _subject(task, model, trial.device)
-            model.eval()
-            content |= {
-                "confused": _confused(subject, outcome),
-                "examples": _looked_at(subject),
-                "field": _field(subject.model, subject),
-                "field_before": _field(untrained.eval(), subject),
-                "positions": _positions(model),
-                "reach": _reach(model, subject),
-            }
-    except Exception as error:  # a training is worth more than pictures of what it learnt
-        session.send("note", "pictures", f"no pictures: {type(error).__name__}: {error}")
+    if trial.seed == 0:
+        # On the CPU: kernels of a GPU know no double precision, and no gradient of a recurrence that is not in training.
+        model, untrained = (copy.deepcopy(m).cpu().eval() for m in (model, untrained))
+        subject = _subject(task, model)
+        wanted: dict[str, Callable[[], list[Any]]] = {
+            "confused": lambda: _confused(subject, outcome),
+            "examples": lambda: _looked_at(subject),
+            "field": lambda: _field(model, subject),
+            "field_before": lambda: _field(untrained, subject),
+            "positions": lambda: _positions(model),
+            "reach": lambda: _reach(model, subject),
+        }
+        for name, make in wanted.items():
+            try:
+                content[name] = make()
+            except Exception as error:  # a training is worth more than pictures of what it learnt
+                session.send("note", "pictures", f"no picture '{name}': {type(error).__name__}: {error}")
     try:
         save_pictures(run_folder, trial.trial_id, content)
     except OSError as error:
@@ -80,10 +81,10 @@ def confusion(outcome: Outcome, classes: int) -> list[list[int]]:
     return torch.bincount(pairs, minlength=classes**2).view(classes, classes).tolist()
 
 
-def _subject(task: PicturedTask, model: SequenceModel, device: str) -> Subject:
+def _subject(task: PicturedTask, model: SequenceModel) -> Subject:
     batches = list(task.eval_batches("test", 256))
     inputs, targets = (torch.cat(parts) for parts in ([b.inputs for b in batches], [b.targets for b in batches]))
-    return Subject(model, task, inputs, targets, device)
+    return Subject(model, task, inputs, targets)
 
 
 def _confused(subject: Subject, outcome: Outcome) -> list[dict[str, Any]]:

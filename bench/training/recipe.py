@@ -20,7 +20,9 @@ class Recipe(BaseModel):
         steps, tokens, seconds: budgets; the first to be used up ends training, and the learning rate has then decayed.
             Seconds count training steps only, and make a result depend on the machine.
         batch: sequences of one pass. accumulate: passes of one step; the loss is the mean over all their predictions.
-        warmup: steps until the learning rate is full. final_lr: where it ends, as a share of it.
+        warmup: steps until the learning rate is full. final_lr: where it ends, as a share of it. schedule: how it falls
+            after the warm-up: with half a cosine, not at all, or with 1 / sqrt(step) (Vaswani et al. 2017), which has no
+            end.
         weight_decay: on matrices only, not on biases and norms.
         clip: largest norm of the whole gradient; 0 for none.
         dropout: on residual branches and the encoder's input; an architecture without the setting cannot take part.
@@ -58,7 +60,7 @@ class Recipe(BaseModel):
     accumulate: Count = 1
     warmup: Annotated[int, Field(ge=0)] = 100
     final_lr: Share = 0.1
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "constant", "inverse_sqrt"] = "cosine"
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.99
@@ -149,6 +151,8 @@ class Recipe(BaseModel):
             return self.lr * (step + 1) / (self.warmup + 1)
         if self.schedule == "constant":
             return self.lr
+        if self.schedule == "inverse_sqrt":
+            return self.lr * math.sqrt((self.warmup + 1) / (step + 1))
         by_step = (step - self.warmup) / max(1, last_step - self.warmup) if last_step is not None else 0.0
         by_time = seconds / self.seconds if self.seconds is not None else 0.0
         cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, max(by_step, by_time))))

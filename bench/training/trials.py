@@ -200,6 +200,8 @@ def train(trial: Trial, session: Session, places: Places, run_folder: Path | Non
             keep(trial, session, writes, model, run_folder, texts)
         elif isinstance(work, PicturedTask) and run_folder is not None:
             untrained: Any = model_of(trial, work.shape, recipe)
+            if path := asked.get("pretrained"):
+                start_from(untrained, Path(path))
             keep_pictures(trial, session, work, model, untrained, run_folder, outcomes["test"])
         elif isinstance(work, ReadableTask) and run_folder is not None:
             outcomes |= {split: training.outcome(split) for split in work.unlabelled}

@@ -31,7 +31,7 @@ def compare(a: RunData, b: RunData) -> Comparison:
         raise ValueError(f"{a.run_id} and {b.run_id} cannot be compared: one is a run of kind '{kinds[0]}', the other "
                          f"'{kinds[1]}'; name two runs of the same kind")  # fmt: skip
     way = scaling if kinds[0] == "scaling" else training
-    found, only = way.changes(a, b)
+    found, only, lost = way.changes(a, b)
     if not found:
         raise ValueError(
             f"{a.run_id} and {b.run_id} have nothing in common that ended well, so there is nothing to compare"
@@ -39,7 +39,10 @@ def compare(a: RunData, b: RunData) -> Comparison:
     changes = sorted(corrected(found), key=lambda c: (SYMBOLS[c.verdict] not in "✗✓", -abs(c.share[0])))
     said = scaling.machine(a, b) if way is scaling else []
     labels = [f"{data.run_id} in {data.folder}" if a.run_id == b.run_id else data.run_id for data in (a, b)]
-    return Comparison(labels[0], labels[1], way.COLUMNS, changes, only, notices.gather(a, b), said)
+    if lost:
+        more = f" and {integer(len(lost) - 6)} more" if len(lost) > 6 else ""
+        said.insert(0, f"No longer ends well in B: {names(lost[:6])}{more}.")
+    return Comparison(labels[0], labels[1], way.COLUMNS, changes, only, notices.gather(a, b), said, lost)
 
 
 def build(a: RunData, b: RunData, found: Comparison) -> tuple[dict[str, Any], dict[str, str]]:

@@ -53,8 +53,11 @@ class Change:
     @property
     def worse(self) -> float:
         """The share by which b is worse than a; negative where it is better. NaN where neither way is better."""
-        sign = {"lower": 1.0, "higher": -1.0}.get(self.better, math.nan)
-        return sign * self.share[0]
+        return self._sign * self.share[0]
+
+    @property
+    def _sign(self) -> float:
+        return {"lower": 1.0, "higher": -1.0}.get(self.better, math.nan)
 
     @property
     def verdict(self) -> str:
@@ -65,11 +68,11 @@ class Change:
             return "not tested"
         if self.adjusted >= SIGNIFICANT:
             return "not resolved"
-        return bad if self.worse > 0 else good
+        return bad if self._sign * self.effect.value > 0 else good
 
     def p_worse(self, limit: float) -> float:
         """Is b worse than a by more than `limit` (a share of a)? NaN where that cannot be tested or means nothing."""
-        if math.isnan(self.worse):
+        if math.isnan(self._sign):
             return math.nan
         if self.kind == "count":
             return 0.0 if self.worse > limit else 1.0
@@ -91,6 +94,8 @@ class Comparison:
     only: dict[str, list[str]]
     warnings: list[Warn] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    """What ended well in a and was tried in b without ending well: with its reason."""
 
     def count(self, *verdicts: str) -> int:
         return sum(c.verdict in verdicts for c in self.changes)
@@ -107,7 +112,7 @@ def alarms(changes: list[Change], limit: float) -> list[Change]:
     tested = [c for c in changes if c.kind != "count"]
     found = [c for c, p in zip(tested, holm([c.p_worse(limit) for c in tested]), strict=True) if p < SIGNIFICANT]
     found += [c for c in changes if c.kind == "count" and c.p_worse(limit) == 0.0]
-    return sorted(found, key=lambda c: -c.worse)
+    return sorted(found, key=lambda c: -c.worse if math.isfinite(c.worse) else -math.inf)
 
 
 def limit_of(text: str) -> float:

@@ -18,8 +18,8 @@ ROOF = ("matmul_throughput", "copy_bandwidth")
 Place = tuple[Key, int]
 
 
-def changes(a: RunData, b: RunData) -> tuple[list[Change], dict[str, list[str]]]:
-    """What both runs have, uncorrected, and in words what only one of them has."""
+def changes(a: RunData, b: RunData) -> tuple[list[Change], dict[str, list[str]], list[str]]:
+    """What both runs have, uncorrected; in words what only one of them has, and what was tried in b but failed there."""
     left, right = _cells(a), _cells(b)
     common = [place for place in left if place in right and left[place].batch == right[place].batch]
     shared = set(common)
@@ -31,7 +31,18 @@ def changes(a: RunData, b: RunData) -> tuple[list[Change], dict[str, list[str]]]
         name: _words(data, [place for place in own if place not in shared])
         for name, data, own in (("A", a, left), ("B", b, right))
     }
-    return made, only
+    return made, only, _lost(a, b, [place for place in left if place not in shared])
+
+
+def _lost(a: RunData, b: RunData, places: list[Place]) -> list[str]:
+    failed = {(r.architecture, r.kind, r.regime, r.length): r for r in b.records if r.status != "ok"}
+    found: dict[tuple[str, str, str], str] = {}
+    for key, length in sorted(places, key=lambda place: place[1]):
+        record = failed.get((key.architecture, key.kind, key.regime, length))
+        if record is not None and key.metric == "time":  # the shortest length says it all
+            found.setdefault((key.architecture, key.kind, key.regime), f"{short(key.architecture)}, {_regime(a, key)}, from "
+                             f"{integer(length)} tokens ({record.status}: {short(record.reason, 80)})")  # fmt: skip
+    return list(found.values())
 
 
 def _cells(data: RunData) -> dict[Place, Cell]:

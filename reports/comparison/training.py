@@ -8,15 +8,16 @@ from reports.comparison.changes import Change
 from reports.comparison.method import scores, two_samples
 from reports.data import RunData
 from reports.training.data import Metric, Name, TaskRun, label, read
+from reports.words import short
 
 COLUMNS = ("task", "competitor", "split", "quantity")
 
 Place = tuple[str, Name]
 
 
-def changes(a: RunData, b: RunData) -> tuple[list[Change], dict[str, list[str]]]:
-    """What both runs have, uncorrected, and in words what only one of them has. A competitor that lacks a planned seed in
-    a run counts as absent there: its survivors would be no fair sample."""
+def changes(a: RunData, b: RunData) -> tuple[list[Change], dict[str, list[str]], list[str]]:
+    """What both runs have, uncorrected; in words what only one of them has, and what was tried in b but failed there. A
+    competitor that lacks a planned seed in a run counts as absent there: its survivors would be no fair sample."""
     left, right = _competitors(a), _competitors(b)
     common = [place for place in left if place in right]
     made = [change for place in common for change in _scores(place, left[place], right[place])]
@@ -25,7 +26,18 @@ def changes(a: RunData, b: RunData) -> tuple[list[Change], dict[str, list[str]]]
         side: [f"{task}, {label(name)}" for task, name in own if (task, name) not in other]
         for side, own, other in (("A", left, right), ("B", right, left))
     }
-    return made, only
+    return made, only, _lost(b, [place for place in left if place not in right])
+
+
+def _lost(b: RunData, places: list[Place]) -> list[str]:
+    tasks = {task.name: task for task in read(b).tasks}
+    found = []
+    for task, name in places:
+        finals = tasks[task].finals.get(name, {}).values() if task in tasks else ()
+        first = next((r for r in finals if r.status != "ok"), None)
+        if first is not None:
+            found.append(f"{label(name)} on {task} ({first.status}: {short(first.reason, 80)})")
+    return found
 
 
 def _competitors(data: RunData) -> dict[Place, TaskRun]:

@@ -68,20 +68,26 @@ def _value(task: TaskRun, axis: str, name: Name | None) -> float:
     if axis == "training examples":
         return float(((task.raw.get("facts") or {}).get("sizes") or {}).get("train") or np.nan)
     if axis == "patch":
-        return float((task.raw.get("recipe") or {}).get("patch") or np.nan)
+        own = next(
+            (c.recipe for c in task.competitors if c.name == name), {}
+        )  # some have one that is customary for them
+        return float(own.get("patch") or (task.raw.get("recipe") or {}).get("patch") or np.nan)
     lengths = [r.length for n, trials in task.finals.items() if name in (None, n) for r in trials.values()]
     return float(np.median(lengths)) if lengths else np.nan
 
 
-def _names(boards: list[Board], cast: Cast) -> list[Name]:
-    """Competitors with a mean on two tasks at least."""
-    ranked = [s.name for b in boards for s in b.ranked]
-    return [n for n in dict.fromkeys(ranked) if ranked.count(n) > 1 and n in cast.looks]
+def _names(axis: str, boards: list[Board]) -> list[Name]:
+    """Competitors with a mean at two values at least: one whose patch is its own, whatever the task's, is not drawn."""
+    places: dict[Name, set[float]] = {}
+    for b in boards:
+        for s in b.ranked:
+            places.setdefault(s.name, set()).add(_value(b.task, axis, s.name))
+    return [name for name, values in places.items() if len(values) > 1]
 
 
 def _scores(identity: str, axis: str, boards: list[Board], cast: Cast) -> Plot | None:
     lines = []
-    for name in _names(boards, cast):
+    for name in (n for n in _names(axis, boards) if n in cast.looks):
         points = []
         for b in boards:
             scores = list(b.task.scores(name, b.task.test_split, b.task.primary.name).values())
@@ -101,7 +107,7 @@ def _scores(identity: str, axis: str, boards: list[Board], cast: Cast) -> Plot |
 
 def _costs(identity: str, axis: str, boards: list[Board], cast: Cast, metric: str, title: str, y: Axis) -> Plot | None:
     lines = []
-    for name in _names(boards, cast):
+    for name in (n for n in _names(axis, boards) if n in cast.looks):
         points = []
         for b in boards:
             cost = average(b.task.effort(name, "train_time")) if metric == "time" else b.task.cost(name, metric)
@@ -152,8 +158,7 @@ def _table(identity: str, axis: str, boards: list[Board]) -> Table:
 def crossings(axis: str, boards: list[Board]) -> list[str]:
     """One sentence a pair of competitors whose order changes, or one that says that none does."""
     said, kept = [], []
-    everybody = list(dict.fromkeys(s.name for b in boards for s in b.ranked))
-    for a, b in combinations(everybody, 2):
+    for a, b in combinations(_names(axis, boards), 2):
         lead = {_value(board.task, axis, None): _ahead(board, a, b) for board in boards}
         ahead = {sign: [x for x, s in sorted(lead.items()) if s == sign] for sign in (1, -1)}
         if ahead[1] and ahead[-1]:

@@ -5,10 +5,12 @@ This asks what other sentences would give; the leaderboard's intervals ask what 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from reports.paired import holm
 from reports.tables import Table, Value
 from reports.training.data import Name
 from reports.training.looks import Cast
@@ -50,16 +52,17 @@ def paired(systems: list[list[str]], references: list[str], lowercase: bool) -> 
 
 def against_best(board: Board, written: Written, cast: Cast, lowercase: bool) -> Table:
     """Rows in the leaderboard's order; the first one is what the others are compared with."""
-    columns = ["competitor", "test BLEU, first seed", "95 % interval over sentences", "p against the first"]
+    columns = ["competitor", "test BLEU, first seed", "95 % interval over sentences", "p against the first (Holm)"]
     order: list[Name] = [s.name for s in board.standings if s.name in written.first]
     rows: list[list[Value]] = []
     if len(order) > 1:
         found = paired([written.first[name] for name in order], written.references, lowercase)
-        for name, one in zip(order, found, strict=True):
+        adjusted = holm([math.nan if one.p is None else one.p for one in found])
+        for name, one, p in zip(order, found, adjusted, strict=True):
             interval = "–" if one.mean is None else f"{one.mean:.1f} ± {one.half:.1f}"
-            shown = "compared with" if one.p is None else "< 0.001" if one.p < 0.001 else f"{one.p:.3f}"
+            shown = "compared with" if one.p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
             rows.append([
                 who(cast, name), Value(f"{one.score:.2f}", one.score, number=True),
-                Value(interval, number=True), Value(shown, one.p or 0.0, number=True),
+                Value(interval, number=True), Value(shown, 0.0 if one.p is None else p, number=True),
             ])  # fmt: skip
     return Table(f"{board.task.id}-bootstrap", columns, rows)

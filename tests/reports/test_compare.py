@@ -110,10 +110,30 @@ def test_what_is_worse_has_a_direction() -> None:
     assert up.verdict == "worse" and up.worse == pytest.approx(0.25)
     assert up.p_worse(0.05) < 0.001 < 0.9 < up.p_worse(0.40)
     assert replace(up, better="lower").verdict == "better"
+    from_nothing = replace(up, a=0.0, b=-0.2)  # a score of chance in A: no share of it can be given, but it is worse
+    assert from_nothing.verdict == "worse" and from_nothing.p_worse(0.05) < 0.001
+    assert [c.b for c in alarms([up, from_nothing], 0.05)] == [-0.2, 0.6]
     counts = [Change("count", ("t",), (0,), "B", "lower", 100, b, Effect(b / 100 - 1, 0, math.inf), (1, 1), "")
               for b in (100, 106, 94)]  # fmt: skip
     assert [c.verdict for c in counts] == ["same", "more", "less"]
     assert [c.b for c in alarms(counts, 0.05)] == [106]
+
+
+def test_what_no_longer_ends_well_is_no_pass(tmp_path: Path) -> None:
+    failing = tuple(replace(p, oom_from=4096) if p.name == "attention" else p for p in ARCHITECTURES)
+    found = compare(load(make_run(tmp_path, "a")), load(make_run(tmp_path, "b", failing)))
+    assert len(found.lost) == 2 and all(
+        t.startswith("attention, ") and "from 4,096 tokens (oom: " in t for t in found.lost
+    )
+    assert "2 no longer end well, such as attention" in told([], 0.05, found)
+    assert not compare(load(Run(tmp_path / "b")), load(Run(tmp_path / "a"))).lost  # it got better
+    ends = tuple(replace(r, ends={1: ("nan", "loss is nan at step 3")}) if r.architecture == "conv" else r
+                 for r in PROBE.runners)  # fmt: skip
+    one, other = (
+        make_training(tmp_path, "one", (PROBE,)),
+        make_training(tmp_path, "two", (replace(PROBE, runners=ends),)),
+    )
+    assert compare(load(one), load(other)).lost == ["conv on copying (nan: loss is nan at step 3)"]
 
 
 @pytest.mark.parametrize(("text", "share"), [("5%", 0.05), (" 2.5 % ", 0.025), ("0%", 0.0)])

@@ -61,3 +61,11 @@ def test_a_share_scales_every_budget() -> None:
 def test_mistakes(changes: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         recipe(**changes)
+
+
+def test_inverse_square_root_halves_in_four_times_the_steps() -> None:
+    made = recipe(steps=8000, warmup=1999, lr=5e-3, schedule="inverse_sqrt")
+    assert made.learning_rate(999, 8000, 0.0) == pytest.approx(2.5e-3)
+    assert made.learning_rate(1999, 8000, 0.0) == pytest.approx(5e-3)
+    assert made.learning_rate(7999, 8000, 0.0) == pytest.approx(2.5e-3)
+    assert made.learning_rate(7999, None, 0.0) == made.learning_rate(7999, 8000, 0.0)  # it has no end
