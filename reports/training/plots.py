@@ -81,7 +81,11 @@ def learning(board: Board, cast: Cast) -> Group:
     plots: list[Plot] = []
     whose = ("Each line is the mean over the seeds' final trials, its band the smallest and largest seed; "
              "✕ marks where a seed failed.")  # fmt: skip
-    scores = _curves(task, cast, "tune", task.primary.name)
+    watched = task.primary
+    scores = _curves(task, cast, "tune", watched.name)
+    if not scores:  # one that takes too long for every look: another is watched meanwhile
+        watched = Metric("loss", "nats", "lower")
+        scores = _curves(task, cast, "tune", watched.name)
     fewer = [
         f"{short(label(n))} ({c.seeds} of {task.planned(n)})" for n, c in scores.items() if c.seeds < task.planned(n)
     ]
@@ -91,11 +95,11 @@ def learning(board: Board, cast: Cast) -> Group:
     for axis in (a for a in AXES if not (alike and a == "tokens")):  # else the same figure twice
         lines = _lines(cast, scores, axis)
         if lines:
-            way = f"{task.primary.better.capitalize()} is better."
+            way = f"{watched.better.capitalize()} is better."
             caption = f"{whose if axis == 'step' else _AXIS_CAPTION[axis]} {way} {left_out(cast)}"
-            plots.append(_curve_plot(f"{task.id}-tune-{axis}", f"Tuning {task.primary.name.replace('_', ' ')} by "
-                                     f"{_AXIS_WORDS[axis]}", lines, axis, task.primary, caption,
-                                     _rules(task, "tune", task.primary.name)))  # fmt: skip
+            plots.append(_curve_plot(f"{task.id}-tune-{axis}", f"Tuning {watched.name.replace('_', ' ')} by "
+                                     f"{_AXIS_WORDS[axis]}", lines, axis, watched, caption,
+                                     _rules(task, "tune", watched.name)))  # fmt: skip
     lines = _lines(cast, _curves(task, cast, "train", "loss"), "step")
     if lines:
         caption = f"Loss on the training batches as they came. {whose} {left_out(cast)}"

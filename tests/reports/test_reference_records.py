@@ -49,3 +49,22 @@ def test_images_reach_what_their_suite_says() -> None:
     for task, least in (("digits", 0.97), ("mnist", 0.98)):
         best = found[task].ranked[0]
         assert best.done == 3 and best.mean is not None and best.mean.value >= least, task
+
+
+def test_the_ladder_of_translation() -> None:
+    """One vector, additive attention, Transformer: in the order of their means, and of every seed's loss."""
+    task = boards("cpu-2-cores/translation-multi30k-quick")["multi30k"].task
+    rungs = [("gru", "one vector"), ("gru", "additive"), ("attention", "")]
+    for lower, higher in itertools.pairwise(rungs):
+        bleu = [task.scores(name, "test", "BLEU") for name in (lower, higher)]
+        loss = [task.scores(name, "test", "loss") for name in (lower, higher)]
+        assert len(bleu[0]) == len(bleu[1]) == 3
+        assert sum(bleu[0].values()) < sum(bleu[1].values())
+        assert all(loss[0][seed] > loss[1][seed] for seed in loss[0])
+
+
+def test_what_pretraining_on_images_is_worth() -> None:
+    one = boards("cpu-2-cores/image-transfer-quick")["digits@2"]
+    for name in ("vit", "lstm", "conv1d"):
+        started, fresh = (one.task.scores((name, variant), "test", "accuracy") for variant in ("pretrained", "baseline"))
+        assert len(started) == 3 and all(started[seed] > fresh[seed] for seed in started)
