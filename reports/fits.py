@@ -26,7 +26,7 @@ from reports.bootstrap import Series, quantiles
 MIN_LENGTHS = 4
 P_LOW, P_HIGH = -0.5, 3.5
 _POINT = (0.1, 0.01)  # steps of the two grids of exponents
-_REPLICATES = (0.4, 0.05)  # ends of an interval need no third decimal
+_REPLICATES = (0.2, 0.04)  # ends of an interval need no third decimal
 _HUBER = 1.345
 _FLOOR = 0.003  # relative noise below this is not worth weighting by
 _ITERATIONS = 5
