@@ -104,8 +104,9 @@ def deviations(rounds: list[np.ndarray], rng: np.random.Generator, replicates: i
         chosen = rng.integers(0, count, (replicates, count))
         resampled = np.empty((count, replicates))
         for places, ordered in _by_size(rounds):
-            pairs = middles(ordered.shape[1])[picks[places]]
-            resampled[places] = np.take_along_axis(ordered[:, :, None], pairs, axis=1).mean(axis=2)
+            which, row = middles(ordered.shape[1]), np.arange(len(places))[:, None]
+            lower, upper = (ordered[row, which[:, end][picks[places]]] for end in (0, 1))
+            resampled[places] = 0.5 * (lower + upper)
         drawn = np.take_along_axis(resampled.T, chosen, axis=1)
     centre = np.log(np.median(of_rounds))
     scale = np.sqrt(count / (count - 1)) if count > 1 else 1.0
@@ -114,7 +115,7 @@ def deviations(rounds: list[np.ndarray], rng: np.random.Generator, replicates: i
 
 def series(key: Key, cells: dict[int, Cell], exact: bool = False) -> Series | None:
     """The positive cells of a series; None where there are none. Counts (`exact`) may hold zeros, and no noise."""
-    kept = [c for c in cells.values() if exact or min(float(s.min()) for s in c.rounds) > 0]
+    kept = [c for c in cells.values() if exact or np.concatenate(c.rounds).min() > 0]
     if not kept:
         return None
     columns = [

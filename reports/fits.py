@@ -115,7 +115,7 @@ def _solve(
     u = (1.0 / y).T[:, :, None]
     v = x * u  # target is 1 in relative units
     w = np.ones_like(v)
-    for _ in range(iterations):
+    for round_ in range(iterations):
         wv = w * v
         svv, sv = np.einsum("nrp,nrp->rp", wv, v), wv.sum(0)
         if with_offset:
@@ -132,14 +132,16 @@ def _solve(
         else:
             b = sv / svv
             a = np.zeros_like(b)
-        ratio = np.maximum(a * u + b * v, 1e-12)  # curve over measured
+        ratio = np.maximum(a * u + b * v, 1e-6)  # curve over measured
         signed = np.log(ratio)
-        error = np.abs(signed) / scale
+        size = np.abs(signed)
+        if round_ == iterations - 1:
+            break
         # Huber's weight, times what turns least squares of (ratio - 1) into least squares of log(ratio): without it a
         # cell that is too low would pull harder than one that is too high.
-        gap = ratio * (ratio - 1)
-        log_weight = np.where(np.abs(signed) > 1e-6, signed / np.where(np.abs(gap) > 1e-9, gap, 1.0), 1.0)
-        w = np.minimum(1.0, _HUBER / np.maximum(error, 1e-12)) * np.clip(log_weight, 0.02, 20.0)
+        pull = np.divide(signed, ratio * (ratio - 1), out=np.ones_like(ratio), where=size > 1e-6)
+        w = np.minimum(1.0, _HUBER * scale / np.maximum(size, 1e-12)) * np.clip(pull, 0.02, 20.0)
+    error = size / scale
     loss = np.where(error <= _HUBER, 0.5 * error**2, _HUBER * (error - 0.5 * _HUBER)).sum(0)
     return loss, a, b
 
