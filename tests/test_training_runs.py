@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -263,3 +264,26 @@ def test_plugins_are_run_on_tasks_with_a_list_of_their_own(tmp_path: Path) -> No
     done = run_all("--suite", "probes", "--dry-run", "--plugin", str(FAULTY), "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(" well ") == 4, done.stdout
+
+
+def test_a_page_keeps_what_was_trained_while_a_search_is_gone_on_with(
+    done: tuple[subprocess.CompletedProcess[str], Path], tmp_path: Path
+) -> None:
+    """Killed in the search of a second session, before it has chosen: the finals of the first are still of the plan."""
+    _, out = done
+    shutil.copytree(out, tmp_path / "out")
+    run = only_run(tmp_path / "out")
+    lines = run.records_path.read_text().splitlines(keepends=True)
+    tries = [i for i, line in enumerate(lines) if '"regime":"tune"' in line]
+    finals = {r.trial_id for r in run.current() if r.kind == "train" and r.regime == "final"}
+    assert tries and finals
+    run.records_path.write_text("".join(line for i, line in enumerate(lines) if i != tries[0]))
+    stop = "import bench.kinds.training as t, runpy, sys; t.TrainingSuite._choose = lambda *a: sys.exit(9); " \
+           "sys.argv[0] = 'run_all.py'; runpy.run_path('run_all.py', run_name='__main__')"  # fmt: skip
+    arguments = [*TINY, "--architectures", "lstm,attention", "--seeds", "2", "--out", str(tmp_path / "out")]
+    process = subprocess.run(
+        [sys.executable, "-c", stop, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=250
+    )
+    assert process.returncode == 9, process.stderr
+    assert finals == {r.trial_id for r in run.current() if r.kind == "train" and r.regime == "final"}
+    assert run.read_json("plan.json")["choices"]

@@ -66,5 +66,7 @@ def test_the_ladder_of_translation() -> None:
 def test_what_pretraining_on_images_is_worth() -> None:
     one = boards("cpu-2-cores/image-transfer-quick")["digits@2"]
     for name in ("vit", "lstm", "conv1d"):
-        started, fresh = (one.task.scores((name, variant), "test", "accuracy") for variant in ("pretrained", "baseline"))
+        started, fresh = (
+            one.task.scores((name, variant), "test", "accuracy") for variant in ("pretrained", "baseline")
+        )
         assert len(started) == 3 and all(started[seed] > fresh[seed] for seed in started)
