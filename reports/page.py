@@ -11,7 +11,9 @@ import base64
 import hashlib
 import importlib
 import importlib.resources
+import shutil
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +77,8 @@ def render(run: Run, site: Path, other: Run | None = None) -> Path:
         ) from error
     tables = {name: written(text) for name, text in csv.items()}
     _write(site / run.run_id, {f"{suite}.html": page, **tables})
-    _write(site, {f"{suite}.html": page.replace('href="../index.html"', 'href="index.html"'), **tables})
+    _write(site, {f"{suite}.html": page.replace('href="../index.html"', 'href="index.html"')})
+    _copy(site / run.run_id, site, list(tables))
     return site / f"{suite}.html"
 
 
@@ -244,10 +247,24 @@ def _assets(tables: bool) -> dict[str, Any]:
     return assets
 
 
+def _copy(source: Path, folder: Path, names: list[str]) -> None:
+    """Files that are there already: writing 80 MB of curves once more takes a second."""
+    try:
+        for name in names:
+            with open(source / name, "rb") as original:
+                write_whole(folder / name, partial(shutil.copyfileobj, original), sync=False)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> ReportError:
+    return ReportError(f"cannot write {folder}: {error.strerror}; choose another place for the site")
+
+
 def _write(folder: Path, files: dict[str, str]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
             write_whole(folder / name, text, sync=False)
     except OSError as error:
-        raise ReportError(f"cannot write {folder}: {error.strerror}; choose another place for the site") from error
+        raise _unwritable(folder, error) from error
