@@ -109,7 +109,7 @@ class HoardsInChildren(Stuck):
     def happen(self) -> None:
         for _ in range(8):
             if os.fork() == 0:
-                held = torch.ones(1 << 26)
+                held = torch.rand(1 << 26)  # equal pages may be kept once by the kernel
                 time.sleep(600)
                 held.sum()
         time.sleep(600)
