@@ -216,11 +216,9 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
     start = _find_run(places, choice.pretrained).folder if choice.pretrained else None
     other = _find_run(places, choice.beside) if choice.beside else None
     if other is not None:  # found out before hours of measuring, not after
-        kind = str(other.read_json("plan.json").get("kind") or "")
-        if kind != suite.kind:
-            raise Stop(
-                f"--beside {choice.beside}: that is a run of kind '{kind}', '{suite.suite}' is of kind '{suite.kind}'"
-            )
+        from reports.beside import check
+
+        check({"suite": suite.suite, "kind": suite.kind}, choice.beside, other.read_json("plan.json"))
     for option, wanted in (("--pretrained", start is not None), ("--devices-per-trial", choice.devices_per_trial > 1)):
         if wanted and suite.kind != "train":
             raise Stop(f"suite '{suite.suite}' trains nothing; leave {option} out")

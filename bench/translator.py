@@ -280,8 +280,8 @@ def reversed_real(ids_BS: Tensor, keep_BS: Tensor | None) -> Tensor:
     return ids_BS.gather(1, torch.where(keep_BS, keep_BS.sum(1, keepdim=True) - 1 - s_1S, s_1S))
 
 
-def stacks(model: Writer) -> Iterator[nn.Module]:
-    """Encoder and decoder, or the one stack that is both."""
+def stacks(model: Any) -> Iterator[nn.Module]:
+    """Encoder and decoder of a model, or the one stack that it has."""
     yield cast(nn.Module, model.encoder)
     if isinstance(model, EncoderDecoder):
         yield model.decoder

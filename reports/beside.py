@@ -6,8 +6,10 @@ same regime and batch. That widths, machines or versions may differ stands in a 
 
 from __future__ import annotations
 
+from typing import Any
+
 from reports.comparison.notices import differences
-from reports.data import RunData
+from reports.data import RunData, kind_of
 from reports.notices import Warn
 from reports.words import short
 
@@ -16,12 +18,11 @@ class Unlike(ValueError):
     """The two runs are not of the same kind, so nothing of one has a place on the page of the other."""
 
 
-def check(own: RunData, other: RunData) -> None:
-    """Raises Unlike where the other run's page is of another kind."""
-    kinds = [str(data.plan.get("kind") or data.plan.get("suite") or "") for data in (own, other)]
-    if kinds[0] != kinds[1]:
-        raise Unlike(f"--beside {other.run_id}: that is a run of kind '{kinds[1]}', this one of kind '{kinds[0]}'; name "
-                     "one of the same kind")  # fmt: skip
+def check(plan: dict[str, Any], called: str, other: dict[str, Any]) -> None:
+    """Raises Unlike where the page of the other plan is of another kind. `called`: what the user called its run."""
+    own, theirs = kind_of(plan), kind_of(other)
+    if own != theirs:
+        raise Unlike(f"--beside {called}: that is a run of kind '{theirs}', '{plan.get('suite')}' is of kind '{own}'")
 
 
 def name(other: RunData) -> str:

@@ -48,7 +48,7 @@ _RC: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure, drawn when its markup or its caption is asked for, or before that with others (`reports.drawing`).
+    """A figure, drawn when its markup or its caption is asked for, or before that with others (`draw`).
 
     `draw` makes the figure, and a sentence for the caption where drawing found something out. `svg` is safe markup, the
     rest is plain text.

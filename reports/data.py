@@ -144,6 +144,11 @@ class RunData:
         return [Stop(a, regime, r.length, r.status, r.reason) for (a, regime), r in first.items()]
 
 
+def kind_of(plan: dict[str, Any]) -> str:
+    """Of the suite: what its page and its comparisons are made by."""
+    return str(plan.get("kind") or plan.get("suite") or "")
+
+
 def load(run: Run) -> RunData:
     """Read a run folder. Raises results.store.StoreError where a side file is damaged."""
     written, unreadable = run.read()

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from reports.data import RunData, load
+from reports.data import RunData, kind_of, load
 from reports.tables import Table, Value, leaderboard
 from results import frame
 from results.store import Run, StoreError
@@ -63,7 +63,7 @@ def _boards(run: Run, folder: Path, form: str) -> list[Path]:
 
 def boards(data: RunData) -> list[tuple[str, str, Table]]:
     """(file name, title, table) of each leaderboard: of a scaling run at the length and regime that its page starts with."""
-    if str(data.plan.get("kind") or data.plan.get("suite")) == "scaling":
+    if kind_of(data.plan) == "scaling":
         from reports.statistics import analyse
 
         table = leaderboard(analyse(data))

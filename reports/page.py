@@ -21,7 +21,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports import beside, words
-from reports.data import RunData, load
+from reports.data import RunData, kind_of, load
 from reports.style import DARK, LIGHT
 from reports.together import written
 from results.files import write_whole
@@ -50,7 +50,7 @@ def render(run: Run, site: Path, other: Run | None = None) -> Path:
     began = time.perf_counter()
     plan = run.read_json("plan.json")
     suite = str(plan.get("suite", ""))
-    kind = str(plan.get("kind") or suite)
+    kind = kind_of(plan)
     if kind not in BUILDERS:
         raise ReportError(f"no page for suite {suite!r}; there are pages for {', '.join(sorted(BUILDERS))}")
     if not SAFE_ID.fullmatch(suite):  # a part of files' names
@@ -60,7 +60,7 @@ def render(run: Run, site: Path, other: Run | None = None) -> Path:
         with no_garbage():
             data, reference = load(run), load(other) if other is not None else None
             if reference is not None:
-                beside.check(data, reference)
+                beside.check(plan, reference.run_id, reference.plan)
             with sketching() as plots:
                 context, csv = builder.build(data, reference)
             draw(plots)

@@ -63,10 +63,7 @@ class Run:
     @property
     def created(self) -> str:
         """When the run began, ISO 8601; empty where its plan is damaged, so that one bad run does not hide the others."""
-        try:
-            return str(self.read_json("plan.json").get("created", ""))
-        except StoreError:
-            return ""
+        return str(self.left("plan.json").get("created", ""))
 
     def lock(self) -> Any:
         """Keep other writers out for as long as the returned file is open. Raises StoreError where one is at work."""
@@ -207,12 +204,16 @@ class Run:
             raise StoreError(f"{path} is damaged (not an object); remove it and run the suite again")
         return content
 
-    def earlier(self) -> dict[str, Any]:
-        """Sessions and seconds that summary.json counts so far; nothing where it is damaged: no trial depends on it."""
+    def left(self, name: str) -> dict[str, Any]:
+        """A side file as an earlier session left it; nothing where it is damaged: it is written again."""
         try:
-            kept = self.read_json("summary.json")
+            return self.read_json(name)
         except StoreError:
             return {}
+
+    def earlier(self) -> dict[str, Any]:
+        """Sessions and seconds that summary.json counts so far; nothing where it is damaged: no trial depends on it."""
+        kept = self.left("summary.json")
         sections = kept.get("sections")
         found = {k: v for k in ("sessions", "wall_s", "measured_s") if isinstance(v := kept.get(k), int | float)}
         times = sections.items() if isinstance(sections, dict) else ()

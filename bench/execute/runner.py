@@ -201,16 +201,12 @@ class Runner:
         self._write(trial, self._record(trial, answer, started, wall))
 
     def _write(self, trial: Trial, record: Record) -> None:
-        try:
-            record.to_json()
-        except (
-            ValueError,
-            TypeError,
-        ) as error:  # a task or an architecture of somebody's gave what is no number or word
-            reason = f"its result cannot be written: {' '.join(str(error).split())[:200]}"
-            record = replace(record, status="error", reason=reason, measurements=(), extra={"skipped": False})
         if not _same_skip(self._done.get(record.trial_id), record):
-            self.run.append(record)
+            try:
+                self.run.append(record)
+            except (ValueError, TypeError) as error:  # a result of somebody's plug-in that JSON cannot hold
+                record = _without_result(record, error)
+                self.run.append(record)
         self._forget(record)
         self.tally.statuses[record.status] += 1
         self.tally.measured_s += record.measured_s / self.executor.slots
@@ -263,6 +259,12 @@ class Runner:
                 "skipped": skipped, "load": round(answer.others, 2), **answer.extra,
             },
         )  # fmt: skip
+
+
+def _without_result(record: Record, error: Exception) -> Record:
+    """The row that says that there is none."""
+    reason = f"its result cannot be written: {' '.join(str(error).split())[:200]}"
+    return replace(record, status="error", reason=reason, measurements=(), extra={"skipped": False})
 
 
 def _same_skip(previous: Record | None, record: Record) -> bool:

@@ -80,11 +80,11 @@ def estimate(trials: Sequence[Trial], forecast: Forecast, begun: dict[str, float
         begun: seconds that the command has already spent, by name. slots: trials that run side by side.
     """
     parts: dict[str, float] = dict(begun)
-    count, records, kept, state, quiet = 0, 0, 0, 0, sum(begun.values())
+    count, records, kept, state, quiet, busy = 0, 0, 0, 0, 0.0, 0.0
     for trial, spent in zip(trials, forecast.seconds(trials), strict=True):
         name = f"{trial.kind} {trial.regime}" if trial.kind == "train" else trial.kind
         parts[name] = parts.get(name, 0.0) + spent * forecast.busy
-        quiet += spent
+        quiet, busy = quiet + spent, busy + spent * forecast.busy
         count += 1
         records += _record_bytes(trial)
         if trial.kind == "train" and trial.training is not None:
@@ -92,9 +92,9 @@ def estimate(trials: Sequence[Trial], forecast: Forecast, begun: dict[str, float
             kept += 4 * trial.parameters if wanted is True or (wanted == "first" and trial.seed == 0) else 0
             state = max(state, 16 * trial.parameters)  # weights, two moments, the best weights so far
     disk = records + kept
-    spent, device = sum(begun.values()), sum(parts.values()) - sum(begun.values())
+    already = sum(begun.values())
     return Estimate(
-        count, spent + device / slots, spent + (quiet - spent) / slots, slots, forecast.memory, disk, disk + state,
+        count, already + busy / slots, already + quiet / slots, slots, forecast.memory, disk, disk + state,
         {k: round(v, 2) for k, v in parts.items()}, forecast.guessed,
     )  # fmt: skip
 

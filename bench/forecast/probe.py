@@ -27,8 +27,8 @@ from bench.sampler import Sampler
 from bench.training.evaluate import evaluate
 from bench.training.loop import Training, precision
 from bench.training.recipe import Recipe
-from bench.training.trials import model_of, read_by, recipe_of, stacks_counted, task_of
-from bench.translator import Writer
+from bench.training.trials import model_of, read_by, recipe_of, task_of
+from bench.translator import Writer, stacks
 from bench.trial import Trial
 
 LOOKED_AT = 32  # training batches whose sizes are looked at, to find usual ones
@@ -56,7 +56,7 @@ def probe_training(trial: Trial, places: Places, counted: bool) -> dict[str, Any
     found["step"] = _step(training, work, recipe, trial.seed, first)
     if counted:
         on_meta = model_of(trial, work.shape, recipe, "meta")
-        found["count"] = sum(_count_seconds(stack, trial, clock) for stack in stacks_counted(on_meta))
+        found["count"] = sum(_count_seconds(stack, trial, clock) for stack in stacks(on_meta))
     found |= _evaluations(training, work, recipe, trial)
     if isinstance(work, TranslationTask):
         found["write"] = {split: _writing(trial, work, model, recipe, split, clock) for split in work.splits}

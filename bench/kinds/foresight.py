@@ -9,7 +9,7 @@ from typing import Any
 from bench.allowance import Part, entry, fit, part_from, parts, read_budget
 from bench.forecast.estimate import FILE, Estimate, Forecast, estimate
 from bench.kinds.common import Prepared
-from results.store import Run, StoreError
+from results.store import Run
 
 
 def foresee(
@@ -33,7 +33,8 @@ def foresee(
     """
     try:
         allowed = read_budget(budget) if budget else 0.0
-        before = _budget_of(Run(folder))
+        found = Run(folder).left("plan.json").get("budget")
+        before: dict[str, Any] = found if isinstance(found, dict) else {}
         if budget and before.get("asked_s") == allowed:
             prepared, budget = prepared.reduced(part_from(before["kept"]), before), ""
         if prepared.problem or (((folder / FILE).is_file() or never) and not budget and not always):
@@ -53,15 +54,6 @@ def foresee(
         return cut, estimate(cut.planned(), forecast, begun, slots)
     finally:
         prepared.close()
-
-
-def _budget_of(run: Run) -> dict[str, Any]:
-    """What an earlier session was cut to; nothing where its plan is damaged: it is written again."""
-    try:
-        found = run.read_json("plan.json").get("budget")
-    except StoreError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _dearest(prepared: Prepared, forecast: Forecast, names: tuple[str, ...]) -> str:

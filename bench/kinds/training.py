@@ -23,7 +23,7 @@ from bench.training.choose import Choice, choose, only
 from bench.training.recipe import Recipe
 from bench.trial import Trial, beam_phase
 from results.schema import Record
-from results.store import Run, StoreError, latest
+from results.store import Run, latest
 
 IMAGES = "image"  # the family of tasks for which architectures of images are there
 SEARCH_SEED = 1_000_000  # no final trial has it: a choice must not be made on the seed that is then reported
@@ -423,7 +423,7 @@ class TrainingSuite:
 
     def write_plan(self, run: Run) -> None:
         # While the search is not over, what an earlier session chose and trained stays on the page.
-        before = {} if self.choices else _plan_before(run)
+        before = {} if self.choices else run.left("plan.json")
         finals = self._finals() if self.choices else self._finals_among(set(before.get("trial_ids") or ()))
         trials = [*self.first, *self.tries, *finals]
         shown: dict[str, dict[str, Any]] = {}
@@ -488,11 +488,3 @@ def _competitor_plan(c: Competitor, usual: Recipe) -> dict[str, Any]:
         "recipe": changed, "change": c.start.words if c.start else "",
         "pretraining_s": round(c.start.seconds, 3) if c.start else 0.0, "problem": c.problem,
     }  # fmt: skip
-
-
-def _plan_before(run: Run) -> dict[str, Any]:
-    """What an earlier session planned; nothing where that is damaged: it is written again."""
-    try:
-        return run.read_json("plan.json")
-    except StoreError:
-        return {}

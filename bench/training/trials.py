@@ -86,7 +86,7 @@ def cost(trial: Trial, session: Session, places: Places) -> None:
     session.send("phase", "train")
     shape = read_by(work.shape, recipe)
     on_meta = model_of(trial, work.shape, recipe, "meta")
-    found = [Counter(stack, trial.width, backward=True).count(trial.length) for stack in stacks_counted(on_meta)]
+    found = [Counter(stack, trial.width, backward=True).count(trial.length) for stack in stacks(on_meta)]
     flops, method = sum(counts.flops for counts, _ in found) / trial.length, found[0][1]
     flops += _outside_encoder(shape, on_meta, trial.width, trial.length)
     if isinstance(on_meta, EncoderDecoder):
@@ -115,11 +115,6 @@ def cost(trial: Trial, session: Session, places: Places) -> None:
     session.memory("train", split)
 
 
-def stacks_counted(model: Any) -> list[Any]:
-    """The stacks of a model whose work is counted by tracing."""
-    return list(stacks(model)) if isinstance(model, EncoderDecoder | PrefixModel) else [model.encoder]
-
-
 def _outside_encoder(shape: TaskShape, model: Any, width: int, length: int) -> float:
     """FLOPs a token of head and front end, forward and backward; looking up an embedding is no arithmetic."""
     wide = out_width(getattr(model, "encoder", None), width) * (4 if shape.towers else 1)
@@ -137,12 +132,18 @@ def _crossing(layers: int, width: int, length: int) -> float:
     return 3 * layers * (4 * 2 * width * width + 2 * 2 * length * width)
 
 
+def _begun(trial: Trial, shape: TaskShape, recipe: Recipe) -> Any:
+    """The model before its first step: new, or with what another run has trained."""
+    model: Any = model_of(trial, shape, recipe)
+    if path := cast(dict[str, Any], trial.training).get("pretrained"):
+        start_from(model, Path(path))
+    return model
+
+
 def train(trial: Trial, session: Session, places: Places, run_folder: Path | None, rank: Rank | None = None) -> None:
     """One training, its look back at the tuning split, and, in final trials, the tests: each read once."""
     work, recipe = task_of(trial, places), recipe_of(trial)
-    model: Any = model_of(trial, work.shape, recipe)
-    if path := cast(dict[str, Any], trial.training).get("pretrained"):
-        start_from(model, Path(path))
+    model = _begun(trial, work.shape, recipe)
     folder = run_folder / "checkpoints" / trial.trial_id if run_folder is not None else None
     meter = open_meter(trial.device)
     curves: dict[str, dict[str, list[float]]] = {}
@@ -199,10 +200,7 @@ def train(trial: Trial, session: Session, places: Places, run_folder: Path | Non
         if writes is not None and run_folder is not None:
             keep(trial, session, writes, model, run_folder, texts)
         elif isinstance(work, PicturedTask) and run_folder is not None:
-            untrained: Any = model_of(trial, work.shape, recipe)
-            if path := asked.get("pretrained"):
-                start_from(untrained, Path(path))
-            keep_pictures(trial, session, work, model, untrained, run_folder, outcomes["test"])
+            keep_pictures(trial, session, work, model, _begun(trial, work.shape, recipe), run_folder, outcomes["test"])
         elif isinstance(work, ReadableTask) and run_folder is not None:
             outcomes |= {split: training.outcome(split) for split in work.unlabelled}
             predicted = {split: outcome.predictions for split, outcome in outcomes.items()}

@@ -13,7 +13,7 @@ from reports.charts import Scale, line_chart
 from reports.comparison import notices, scaling, training
 from reports.comparison.changes import SYMBOLS, Change, Comparison, corrected
 from reports.comparison.words import place
-from reports.data import RunData
+from reports.data import RunData, kind_of
 from reports.style import looks
 from reports.tables import LAST, Table, Value, thinned
 from reports.training.charts import Row, difference_chart
@@ -26,7 +26,7 @@ _ROWS = 24  # of a figure with one row a competitor
 
 def compare(a: RunData, b: RunData) -> Comparison:
     """Everything that both runs have. Raises ValueError (one line) where they are of different kinds of suite."""
-    kinds = [str(data.plan.get("kind") or data.plan.get("suite") or "") for data in (a, b)]
+    kinds = [kind_of(data.plan) for data in (a, b)]
     if kinds[0] != kinds[1]:
         raise ValueError(f"{a.run_id} and {b.run_id} cannot be compared: one is a run of kind '{kinds[0]}', the other "
                          f"'{kinds[1]}'; name two runs of the same kind")  # fmt: skip

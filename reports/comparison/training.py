@@ -18,7 +18,8 @@ Place = tuple[str, Name]
 def changes(a: RunData, b: RunData) -> tuple[list[Change], dict[str, list[str]], list[str]]:
     """What both runs have, uncorrected; in words what only one of them has, and what was tried in b but failed there. A
     competitor that lacks a planned seed in a run counts as absent there: its survivors would be no fair sample."""
-    left, right = _competitors(a), _competitors(b)
+    tasks = read(b).tasks
+    left, right = _competitors(read(a).tasks), _competitors(tasks)
     common = [place for place in left if place in right]
     made = [change for place in common for change in _scores(place, left[place], right[place])]
     made += _times(common, left, right)
@@ -26,24 +27,24 @@ def changes(a: RunData, b: RunData) -> tuple[list[Change], dict[str, list[str]],
         side: [f"{task}, {label(name)}" for task, name in own if (task, name) not in other]
         for side, own, other in (("A", left, right), ("B", right, left))
     }
-    return made, only, _lost(b, [place for place in left if place not in right])
+    return made, only, _lost(tasks, [place for place in left if place not in right])
 
 
-def _lost(b: RunData, places: list[Place]) -> list[str]:
-    tasks = {task.name: task for task in read(b).tasks}
+def _lost(tasks: list[TaskRun], places: list[Place]) -> list[str]:
+    finals_of = {task.name: task.finals for task in tasks}
     found = []
     for task, name in places:
-        finals = tasks[task].finals.get(name, {}).values() if task in tasks else ()
+        finals = finals_of.get(task, {}).get(name, {}).values()
         first = next((r for r in finals if r.status != "ok"), None)
         if first is not None:
             found.append(f"{label(name)} on {task} ({first.status}: {short(first.reason, 80)})")
     return found
 
 
-def _competitors(data: RunData) -> dict[Place, TaskRun]:
+def _competitors(tasks: list[TaskRun]) -> dict[Place, TaskRun]:
     return {
         (task.name, c.name): task
-        for task in read(data).tasks
+        for task in tasks
         for c in task.competitors
         if 0 < len(task.ok(c.name)) >= task.planned(c.name)
     }

@@ -81,9 +81,8 @@ def build(data: RunData, other: RunData | None = None) -> tuple[dict[str, Any], 
     boards = [board(task) for task in training.tasks]
     changed = [ablations(one) for one in boards]
     suite = str(data.plan.get("suite") or "run")
-    csv: dict[str, Text] = {
-        f"{suite}_curves.csv": Errand([lambda: curves_csv(boards)])
-    }  # a million rows in a large run
+    # A million rows in a large run: on their way while the page is made.
+    csv: dict[str, Text] = {f"{suite}_curves.csv": Errand([lambda: curves_csv(boards)])}
     there = {task.name: board(task) for task in read(other).tasks} if other is not None else {}
     sections = [
         _section(one, found, data, there.get(one.task.name)) for one, found in zip(boards, changed, strict=True)
