@@ -57,7 +57,7 @@ class Measurement:
         if not numbers or not plain or not all(map(math.isfinite, numbers)):  # type: ignore[arg-type]
             raise RecordError(f"measurement {self.phase}/{self.metric}: {numbers!r} is not a list of finite numbers")
         words = (self.phase, self.metric, self.unit, self.split, self.method)
-        if not all(isinstance(word, str) for word in words) or self.better not in get_args(Better):
+        if not all(isinstance(word, str) for word in words) or self.better not in _BETTER:
             raise RecordError(f"measurement {self.phase}/{self.metric}: {(*words, self.better)!r} are not all words")
 
     @classmethod
@@ -78,6 +78,7 @@ class Measurement:
 
 
 _NUMBERS = {int, float}
+_BETTER = get_args(Better)
 _MEASUREMENT_KEYS = {f.name for f in dataclasses.fields(Measurement)}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.forecast import quiet
 from bench.forecast.ask import MOST_SECONDS, Asker
 from bench.forecast.estimate import FILE, estimate, lines, past
 from bench.forecast.scaling import ScalingForecast, along
@@ -91,13 +93,39 @@ def test_what_could_not_be_looked_at_stands_at_the_mean_and_is_named() -> None:
 
 
 def test_an_estimate_adds_up_and_a_busy_machine_takes_longer() -> None:
-    quiet = estimate([FINAL, FINAL], TrainingForecast({("t", "a", ""): LOOK}), {"start-up": 3.0})
+    alone = estimate([FINAL, FINAL], TrainingForecast({("t", "a", ""): LOOK}), {"start-up": 3.0})
     busy = estimate([FINAL, FINAL], TrainingForecast({("t", "a", ""): {**LOOK, "busy": 2.0}}), {"start-up": 3.0})
-    assert sum(quiet.parts.values()) == pytest.approx(quiet.wall_s, abs=0.05)
-    assert quiet.wall_s == quiet.quiet_s == busy.quiet_s
-    assert busy.wall_s - 3 == pytest.approx(2 * (quiet.wall_s - 3))
-    assert "other programs" in "\n".join(lines(busy, [])) and "other programs" not in "\n".join(lines(quiet, []))
-    assert quiet.trials == 2 and quiet.memory_bytes == 1 << 20 and quiet.peak_disk_bytes > quiet.disk_bytes > 0
+    assert sum(alone.parts.values()) == pytest.approx(alone.wall_s, abs=0.05)
+    assert alone.wall_s == alone.quiet_s == busy.quiet_s
+    assert busy.wall_s - 3 == pytest.approx(2 * (alone.wall_s - 3))
+    assert "other programs" in "\n".join(lines(busy, [])) and "other programs" not in "\n".join(lines(alone, []))
+    assert alone.trials == 2 and alone.memory_bytes == 1 << 20 and alone.peak_disk_bytes > alone.disk_bytes > 0
+
+
+def test_time_counts_as_lost_only_where_others_used_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    at = {"wall": 0.0, "own": 0.0, "everybody": 0.0}
+    clock = quiet.QuietClock("cpu")
+    monkeypatch.setattr(quiet.time, "process_time", lambda: at["own"])
+    monkeypatch.setattr(quiet, "busy_seconds", lambda: at["everybody"])
+
+    def call(wall: float, own: float, others: float = 0.0) -> float:
+        def step() -> None:
+            at["wall"], at["own"], at["everybody"] = at["wall"] + wall, at["own"] + own, at["everybody"] + own + others
+
+        def seconds(step: Callable[[], object]) -> float:
+            before = at["wall"]
+            step()
+            return at["wall"] - before
+
+        monkeypatch.setattr(clock.device, "seconds", seconds)
+        return clock.seconds(step)
+
+    assert call(1.0, 2.0) == pytest.approx(1.0)  # on two cores
+    assert call(1.0, 1.0) == pytest.approx(1.0)  # on one, the other idle: nothing was lost
+    assert clock.busy == pytest.approx(1.0)
+    assert call(2.0, 2.0, others=2.0) == pytest.approx(1.0)  # each had half of the machine
+    assert call(2.0, 2.0, others=0.5) == pytest.approx(1.5)
+    assert clock.busy == pytest.approx(6 / 4.5)
 
 
 def test_past_estimates_are_held_against_what_was_measured(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from bench.execute import child
 from bench.execute.child import NOWHERE, Workplace
 from bench.execute.family import Family
 from bench.execute.watch import Limits, Watch
+from bench.measure.cores import busy_seconds
 
 # How often a child is looked at where it says nothing: a short call is watched closely, a long one is left in peace, since
 # every look takes a core from it for a moment.
@@ -219,12 +220,11 @@ class _CPUWatch:
         return max(0.0, (self._elsewhere() - self.before) / seconds) if seconds > 0.2 else 0.0
 
     def _elsewhere(self) -> float:
-        times = psutil.cpu_times()
-        busy = times.user + times.system + getattr(times, "nice", 0.0)
+        busy = busy_seconds()
         try:
             for process in (psutil.Process(), psutil.Process(self.pid)):
                 own = process.cpu_times()
                 busy -= own.user + own.system
         except psutil.Error:
             return 0.0
-        return float(busy)
+        return busy

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from reports.paired import Mean, Pair, compare, mean, ranks
 from reports.ranks import Rank
@@ -123,6 +122,8 @@ def _mean_ranks(rows: list[Row], tasks: tuple[tuple[Cell, ...], ...]) -> tuple[d
     """Ranks within each task by its mean score, averaged over tasks; equal scores share the mean of their ranks."""
     if len(rows) < 2:
         return {}, None
+    from scipy import stats  # half a second to import, and few pages want it
+
     table = np.array([[np.mean([r.points[cell].value for cell in task]) for task in tasks] for r in rows])
     places = stats.rankdata(-table, axis=0)
     tested = len(rows) > 2 and len(tasks) > 1 and np.ptp(places) > 0
@@ -134,5 +135,7 @@ def critical_difference(competitors: int, tasks: int) -> float:
     """Nemenyi's: q / sqrt(2) * sqrt(k (k + 1) / 6 n), q of the studentised range with infinite degrees of freedom."""
     if competitors < 2 or tasks < 1:
         return float("nan")
+    from scipy import stats
+
     q = float(stats.studentized_range.ppf(0.95, competitors, np.inf)) / np.sqrt(2)
     return float(q * np.sqrt(competitors * (competitors + 1) / (6 * tasks)))

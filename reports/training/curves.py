@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +63,8 @@ def curve(task: TaskRun, name: Name, part: str, quantity: str) -> Curve | None:
         return None
     steps = found[0][1]["step"]
     for _, one in found[1:]:
-        steps = np.intersect1d(steps, one["step"])
+        if not np.array_equal(steps, one["step"]):
+            steps = np.intersect1d(steps, one["step"])
     if not len(steps):
         return None
     picked = [{k: v[np.searchsorted(one["step"], steps)] for k, v in one.items()} for _, one in found]
@@ -121,17 +121,13 @@ def positions(task: TaskRun, name: Name) -> Curve | None:
     if not rows:
         return None
     size = min(r.shape[1] for r in rows)
-    edges = bin_edges(size)
-    spots, values = [], []
-    for start, end in itertools.pairwise(edges):
-        means = [_weighted(r[0, start - 1 : end - 1], r[1, start - 1 : end - 1]) for r in rows]
-        if np.isfinite(means).all():
-            spots.append(float(np.sqrt(start * (end - 1))))
-            values.append(means)
-    if not values:
+    edges = np.array(bin_edges(size))
+    grid = np.stack([_binned(r[0, :size], r[1, :size], edges[:-1] - 1) for r in rows], axis=1)
+    whole = np.isfinite(grid).all(axis=1)
+    if not whole.any():
         return None
-    grid = np.array(values)
-    return Curve({"position": np.array(spots)}, grid.mean(axis=1), grid.min(axis=1), grid.max(axis=1), len(rows))
+    spots, grid = np.sqrt(edges[:-1] * (edges[1:] - 1.0))[whole], grid[whole]
+    return Curve({"position": spots}, grid.mean(axis=1), grid.min(axis=1), grid.max(axis=1), len(rows))
 
 
 def bin_edges(size: int) -> list[int]:
@@ -141,6 +137,9 @@ def bin_edges(size: int) -> list[int]:
     return sorted({int(v) for v in np.geomspace(1, size + 1, BINS + 1).round()})
 
 
-def _weighted(values: np.ndarray, weights: np.ndarray) -> float:
+def _binned(values: np.ndarray, weights: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Weighted means of bins that start there; NaN where a bin has nothing."""
     kept = np.isfinite(values) & (weights > 0)
-    return float(np.average(values[kept], weights=weights[kept])) if kept.any() else float("nan")
+    weights = np.where(kept, weights, 0.0)
+    total, weight = (np.add.reduceat(v, starts) for v in (np.where(kept, values, 0.0) * weights, weights))
+    return np.divide(total, weight, out=np.full(len(starts), np.nan), where=weight > 0)

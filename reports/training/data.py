@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
-
-import numpy as np
 
 from reports.data import RunData
 from results.schema import Measurement, Record
@@ -151,7 +151,14 @@ class TaskRun:
 
     def ok(self, name: Name) -> dict[int, Record]:
         """Final trials that ended well, by seed."""
-        return {seed: r for seed, r in sorted(self.finals.get(name, {}).items()) if r.status == "ok"}
+        if name not in self._ended:
+            found = sorted(self.finals.get(name, {}).items())
+            self._ended[name] = {seed: r for seed, r in found if r.status == "ok"}
+        return self._ended[name]
+
+    @cached_property
+    def _ended(self) -> dict[Name, dict[int, Record]]:
+        return {}
 
     def scores(self, name: Name, split: str, metric: str) -> dict[int, float]:
         """A score of each final trial that ended well, by seed."""
@@ -221,7 +228,7 @@ def measured(record: Record, phase: str, metric: str, split: str | None = None) 
 
 def value_of(m: Measurement) -> float:
     """The one number of a measurement, the median where samples were taken."""
-    return float(m.value) if m.value is not None else float(np.median(m.samples or ()))
+    return float(m.value) if m.value is not None else float(statistics.median(m.samples or (math.nan,)))
 
 
 def read(run: RunData) -> Training:
