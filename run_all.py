@@ -271,7 +271,8 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
     interrupted = False
     executor = cluster or LocalExecutor(pool)
     executor.attach(run.folder)
-    with Progress(prepared.expected, terminal, lambda: executor.slots) as progress:
+    foreseen = guess.seconds if guess is not None else ()
+    with Progress(prepared.planned(), terminal, foreseen, lambda: executor.slots) as progress:
         runner = Runner(run, executor, stamp, progress.start, progress.end, progress.inside)
         try:
             runner.execute(progress.watch(prepared.stages(run)))

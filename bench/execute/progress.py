@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from bench.execute.runner import Stage
@@ -19,31 +19,41 @@ class Estimator:
     """Seconds that the trials still to come will take, from those that are done.
 
     A cell is expected to take what it took in an earlier round; one at a new length, twice what half the length took, but
-    no more than the limits allow. A training is expected to take what another of its competitor took, by their steps.
+    no more than the limits allow. A training is expected to take what another of its competitor took, by their steps; the
+    first of a competitor what was foreseen, put right by how long others took that were foreseen as well.
+
+    Args:
+        planned: every trial of the run, those included that wait for a choice. seconds: foreseen for each, if they were.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, planned: Iterable[Trial] = (), seconds: Iterable[float] = ()) -> None:
         self.todo: dict[str, Trial] = {}
         self.known: dict[tuple[str, ...], dict[int, float]] = {}
+        self.expect(planned)
+        self.foreseen = dict(zip(self.todo, seconds, strict=False))
+        self.told = self.took = 0.0
 
     def expect(self, trials: Iterable[Trial]) -> None:
-        self.todo |= {t.trial_id: t for t in trials}
+        self.todo |= {_place(t): t for t in trials}
 
     def done(self, trial: Trial, record: Record) -> None:
-        self.todo.pop(trial.trial_id, None)
+        self.todo.pop(_place(trial), None)
         if record.wall_s or record.extra.get("skipped"):
             seconds = record.wall_s / (_steps(trial) or 1)
             self.known.setdefault(self._key(trial), {})[trial.length] = seconds
+            if trial.kind == "train" and _place(trial) in self.foreseen and record.status == "ok":
+                self.told, self.took = self.told + self.foreseen[_place(trial)], self.took + record.wall_s
 
     def left(self) -> float:
         return sum(self._expect(t) for t in self.todo.values())
 
     def _expect(self, trial: Trial) -> float:
         if trial.kind == "train":
-            own = self.known.get(self._key(trial)) or {}
+            own = (self.known.get(self._key(trial)) or {}).get(trial.length)
+            if not own and _place(trial) in self.foreseen:
+                return self.foreseen[_place(trial)] * (self.took / self.told if self.told else 1.0)
             others = [s for key, found in self.known.items() if key[0] == "train" for s in found.values()]
-            seconds = own.get(trial.length) or (sum(others) / len(others) if others else float("nan"))
-            return seconds * (_steps(trial) or 1)
+            return (own or (sum(others) / len(others) if others else float("nan"))) * (_steps(trial) or 1)
         most = 4 * trial.limit + 5 * trial.seconds
         floor = 0.1 + 1.5 * trial.seconds * len(trial.phases)
         length, factor = trial.length, 1.0
@@ -60,6 +70,13 @@ class Estimator:
         return trial.kind, trial.architecture, trial.variant, trial.task, stage
 
 
+def _place(trial: Trial) -> str:
+    """A trial's place in the plan: the same before and after a search has chosen its learning rate."""
+    if trial.kind == "train" and trial.regime == "final":
+        return f"{trial.task} {trial.architecture} {trial.variant} {trial.seed}"
+    return trial.trial_id
+
+
 def _steps(trial: Trial) -> int:
     """Steps of a training; 0 for other trials, and where it is not steps that end it."""
     recipe = (trial.training or {}).get("recipe", {}) if trial.kind == "train" else {}
@@ -70,13 +87,19 @@ class Progress:
     """A bar on a terminal; elsewhere one line every half minute.
 
     Args:
-        total: trials of the whole run, those of stages that are not known yet as well.
+        planned: trials of the whole run, those of stages that are not known yet as well. seconds: foreseen for each.
         at_once: how many run side by side, at most.
     """
 
-    def __init__(self, total: int, terminal: bool, at_once: Callable[[], int] = lambda: 1) -> None:
-        self.estimator = Estimator()
-        self.total = total
+    def __init__(
+        self,
+        planned: Sequence[Trial],
+        terminal: bool,
+        seconds: Iterable[float] = (),
+        at_once: Callable[[], int] = lambda: 1,
+    ) -> None:
+        self.estimator = Estimator(planned, seconds)
+        self.total = len(planned)
         self.at_once = at_once
         self.count = 0
         self.now = ""
@@ -146,7 +169,7 @@ def describe(trial: Trial) -> str:
 
 
 def _about(seconds: float) -> str:
-    """What is left, in words; nothing is known before the first training has ended."""
+    """What is left, in words; where nothing was foreseen, nothing is known before the first training has ended."""
     return "time left unknown" if math.isnan(seconds) else f"about {duration(seconds)} left"
 
 

@@ -32,6 +32,7 @@ class Estimate:
         devices: how many work at it. memory_bytes: of the largest trial; on a GPU the device's.
         disk_bytes: of the run folder when all is done. peak_disk_bytes: with what trainings keep to go on from.
         guessed: competitors that could not be looked at, and stand at the mean of the others.
+        seconds: of each trial in the order of the plan; not kept.
     """
 
     trials: int
@@ -43,13 +44,16 @@ class Estimate:
     peak_disk_bytes: int
     parts: dict[str, float]
     guessed: tuple[str, ...] = ()
+    seconds: tuple[float, ...] = ()
 
     @property
     def device_s(self) -> float:
         return self.wall_s * self.devices
 
     def to_plain(self) -> dict[str, Any]:
-        return {**asdict(self), "device_s": self.device_s}
+        found = {**asdict(self), "device_s": self.device_s}
+        del found["seconds"]
+        return found
 
 
 class Forecast(Protocol):
@@ -80,12 +84,12 @@ def estimate(trials: Sequence[Trial], forecast: Forecast, begun: dict[str, float
         begun: seconds that the command has already spent, by name. slots: trials that run side by side.
     """
     parts: dict[str, float] = dict(begun)
-    count, records, kept, state, quiet, busy = 0, 0, 0, 0, 0.0, 0.0
-    for trial, spent in zip(trials, forecast.seconds(trials), strict=True):
+    records, kept, state, quiet, busy = 0, 0, 0, 0.0, 0.0
+    each = forecast.seconds(trials)
+    for trial, spent in zip(trials, each, strict=True):
         name = f"{trial.kind} {trial.regime}" if trial.kind == "train" else trial.kind
         parts[name] = parts.get(name, 0.0) + spent * forecast.busy
         quiet, busy = quiet + spent, busy + spent * forecast.busy
-        count += 1
         records += _record_bytes(trial)
         if trial.kind == "train" and trial.training is not None:
             wanted = trial.training["recipe"]["save_weights"]
@@ -94,8 +98,9 @@ def estimate(trials: Sequence[Trial], forecast: Forecast, begun: dict[str, float
     disk = records + kept
     already = sum(begun.values())
     return Estimate(
-        count, already + busy / slots, already + quiet / slots, slots, forecast.memory, disk, disk + state,
+        len(trials), already + busy / slots, already + quiet / slots, slots, forecast.memory, disk, disk + state,
         {k: round(v, 2) for k, v in parts.items()}, forecast.guessed,
+        tuple(spent * forecast.busy for spent in each),
     )  # fmt: skip
 
 
