@@ -7,6 +7,7 @@ Heavy imports are inside functions: --help answers at once, and children forked 
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -140,7 +141,7 @@ def main(
         elif export[0]:
             _export(places, *export)
         elif translate or run:
-            _translate(places, translate, run)
+            _translate(places, translate, run, tuple(plugin))
         elif rerun[0] or verify:
             raise typer.Exit(_again(places, rerun[0] or verify, rerun[1], sample, draw, tuple(plugin)))
         elif suite:
@@ -263,7 +264,7 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
     prepared.write_plan(run)
     run.write_json("environment.json", environment)
     write_source(run, environment["git_dirty"], choice.plugins)
-    if guess is not None:
+    if guess is not None and math.isfinite(guess.wall_s):
         run.write_json(FILE, guess.to_plain())
     _say(f"{suite.suite} {preset} on {environment['device_name']}: {prepared.headline()}")
     stamp = Stamp(suite.suite, environment["environment_id"], environment["git_commit"], environment["git_dirty"])
@@ -486,16 +487,17 @@ def _export(places: Places, what: str, name: str) -> None:
         _say(str(path))
 
 
-def _translate(places: Places, text: str, name: str) -> None:
+def _translate(places: Places, text: str, name: str, plugins: tuple[str, ...]) -> None:
     """One text through every model that a run has kept: on the screen, and as a page with alignments."""
     from bench.execute.worker import Pool
     from bench.kinds.kept import kept_writers
+    from bench.provenance import plugins_of
     from reports.page import render_translation
 
     if not name or not text:
         raise Stop('--translate wants a text and a run: --translate "Ein Hund läuft." --run RUN; see --list for runs')
     run = _find_run(places, name)
-    worker = Pool(PACKAGES, data=places.workplace()).start()
+    worker = Pool(PACKAGES, plugins or plugins_of(run), data=places.workplace()).start()
     found: list[dict[str, Any]] = []
     try:
         for call in kept_writers(run, text):

@@ -39,7 +39,7 @@ def _compiled() -> Any:
     return torch.compile(flex_attention)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=4)  # at a million tokens one takes a gigabyte
 def band_block_mask(length: int, left: int, right: int, device: torch.device) -> Any:
     """The band as a `BlockMask`: for each block of queries, key blocks partly and wholly inside."""
     from torch.nn.attention.flex_attention import BlockMask

@@ -6,6 +6,7 @@ Legend: B batch, T tokens, D width, H hidden width of one direction, L layers ti
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import cast
 
 import torch
@@ -45,7 +46,9 @@ class RecurrentMixer(Mixer):
 
     def forward(self, x_BTD: Tensor, keep_BT: Tensor | None = None) -> Tensor:
         if self.core.bidirectional and keep_BT is None and x_BTD.is_cuda and x_BTD.shape[1] <= CUDNN_MAX_LENGTH:
-            return self.core(x_BTD)[0]  # both directions in one launch
+            both = x_BTD.new_zeros(2, x_BTD.shape[0], self.core.hidden_size)
+            weights = cast(list[Tensor], self.core._flat_weights)
+            return self._call(x_BTD, (both,) * self.num_hidden, weights, bidirectional=True)[0]  # in one launch
         forwards_BTH = self._chunked(x_BTD, self.zeros(x_BTD), self._weights(0))[0]
         if not self.core.bidirectional:  # padding is on the right, so no real token comes after it
             return forwards_BTH
@@ -81,12 +84,33 @@ class RecurrentMixer(Mixer):
         """One direction through the fused kernel, in chunks that carry the state where the kernel has a length limit."""
         outputs = []
         for chunk_BCD in x_BTD.split(longest_chunk(x_BTD), dim=1):
-            # arguments after the weights: biases, layers, dropout, training, bidirectional, batch first
-            packed = hidden if self.num_hidden > 1 else hidden[0]
-            y_BCH, *rest = self.fused(chunk_BCD, packed, weights, True, 1, 0.0, self.training, False, True)
+            y_BCH, *rest = self._call(chunk_BCD, hidden, weights)
             hidden = tuple(rest)
             outputs.append(y_BCH)
         return (outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)), hidden
+
+    def _call(
+        self, x_BCD: Tensor, hidden: tuple[Tensor, ...], weights: list[Tensor], bidirectional: bool = False
+    ) -> tuple[Tensor, ...]:
+        """The library's fused kernel: outputs, then the last hidden ones in the format in which they came.
+
+        Autocast knows no format but float16 for cuDNN's recurrences, whatever it is set to, so casting is done here.
+        """
+        if not x_BCD.is_cuda:
+            return self._fused(x_BCD, hidden, weights, bidirectional)
+        wanted = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else x_BCD.dtype
+        dtype = fused_dtype(wanted)
+        with torch.autocast("cuda", enabled=False):
+            held = tuple(part.to(dtype) for part in hidden)
+            y_BCH, *rest = self._fused(x_BCD.to(dtype), held, _cast(weights, dtype), bidirectional)
+            return y_BCH.to(wanted), *(new.to(old.dtype) for new, old in zip(rest, hidden, strict=True))
+
+    def _fused(
+        self, x_BCD: Tensor, hidden: tuple[Tensor, ...], weights: list[Tensor], bidirectional: bool
+    ) -> tuple[Tensor, ...]:
+        packed = hidden if self.num_hidden > 1 else hidden[0]
+        # arguments after the weights: biases, layers, dropout, training, bidirectional, batch first
+        return self.fused(x_BCD, packed, weights, True, 1, 0.0, self.training, bidirectional, True)
 
     def _loop(self, x_BTD: Tensor, weights: list[Tensor]) -> Tensor:
         hidden = tuple(part_1BH[0] for part_1BH in self.zeros(x_BTD))
@@ -95,6 +119,29 @@ class RecurrentMixer(Mixer):
             hidden = self.cell(x_BD, hidden, weights)
             outputs.append(hidden[0])
         return torch.stack(outputs, dim=1)
+
+
+def _cast(weights: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    """Weights in another format, side by side in one piece of memory as cuDNN wants them: matrices first, then biases."""
+    if weights[0].dtype == dtype:
+        return weights
+    order = sorted(range(len(weights)), key=lambda i: weights[i].dim() < 2)
+    pieces = torch.cat([weights[i].reshape(-1) for i in order]).to(dtype).split([weights[i].numel() for i in order])
+    made = {i: piece.view_as(weights[i]) for i, piece in zip(order, pieces, strict=True)}
+    return [made[i] for i in range(len(weights))]
+
+
+def fused_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The format in which cuDNN runs a recurrence that is asked for in `dtype`: float32 where it has none for bfloat16,
+    rather than torch's own loop of small kernels."""
+    return torch.float32 if dtype == torch.bfloat16 and not bfloat16_recurrences() else dtype
+
+
+@cache
+def bfloat16_recurrences() -> bool:
+    """Whether cuDNN (9.13) and torch (2.10) are new enough for recurrences in bfloat16."""
+    torch_version = tuple(int(part) for part in torch.__version__.split(".")[:2])
+    return torch_version >= (2, 10) and (torch.backends.cudnn.version() or 0) >= 91300
 
 
 def longest_chunk(x_BTD: Tensor) -> int:

@@ -1,7 +1,11 @@
 """Scaled dot-product attention on the fastest kernel of the device, found by timing.
 
 On an H100 in bf16 cuDNN's kernel was 1.5 times faster than flash at 64k tokens, on other cards it is the reverse, so
-the choice is measured: once for each shape, forward and backward where gradients are needed.
+for long sequences the choice is measured: once for each shape, forward and backward where gradients are needed. Short
+ones come in many shapes (padded batches), and take the first kernel of a fixed order that accepts them.
+
+Kernels want heads whose width is a multiple of 8 (with a mask, or in float32, they refuse others): narrower ones are padded
+with zeros, which changes no score.
 
 A mask with a gradient (a learned bias) leaves no choice: of the fused kernels only the memory-efficient one gives it.
 
@@ -24,6 +28,10 @@ CANDIDATES = (SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend
 # Where the mask is learned T x J numbers are stored in any case, so MATH may serve what no kernel takes.
 LEARNED_MASK = [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
+TIMED_FROM = 1024  # tokens
+IN_ORDER = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION]
+HEAD_STEP = 8
+
 Key = tuple[object, ...]
 _chosen: dict[Key, SDPBackend] = {}
 
@@ -41,12 +49,17 @@ def attend(
     `mask` is True where a query may look, or holds numbers to add to the scores, -inf where it may not. `causal` is the
     causal mask without storing it; it needs T == J and no other mask.
     """
+    if q_BHTK.is_cuda and q_BHTK.shape[3] % HEAD_STEP:
+        return _padded(q_BHTK, k_BHJK, v_BHJK, mask, causal, scale)
     if q_BHTK.is_cuda and mask is not None and mask.requires_grad:
         with sdpa_kernel(LEARNED_MASK):
             return F.scaled_dot_product_attention(q_BHTK, k_BHJK, v_BHJK, attn_mask=mask, scale=scale)
     # Streaming steps (few queries) see another number of keys each time: nothing to learn from timing one.
     if not q_BHTK.is_cuda or q_BHTK.shape[2] != k_BHJK.shape[2] or torch.compiler.is_compiling():
         return F.scaled_dot_product_attention(q_BHTK, k_BHJK, v_BHJK, attn_mask=mask, is_causal=causal, scale=scale)
+    if q_BHTK.shape[2] < TIMED_FROM:
+        with sdpa_kernel(IN_ORDER, set_priority=True):
+            return F.scaled_dot_product_attention(q_BHTK, k_BHJK, v_BHJK, attn_mask=mask, is_causal=causal, scale=scale)
     needs_grad = torch.is_grad_enabled() and q_BHTK.requires_grad
     kind = None if mask is None else mask.dtype  # nothing, where to look, or numbers to add
     key = (q_BHTK.shape, k_BHJK.shape, q_BHTK.dtype, q_BHTK.device, kind, causal, needs_grad)
@@ -54,6 +67,12 @@ def attend(
         _chosen[key] = fastest(CANDIDATES, lambda b: _time(b, q_BHTK, k_BHJK, v_BHJK, mask, causal, needs_grad))
     with sdpa_kernel(_chosen[key]):
         return F.scaled_dot_product_attention(q_BHTK, k_BHJK, v_BHJK, attn_mask=mask, is_causal=causal, scale=scale)
+
+
+def _padded(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scale: float | None) -> Tensor:
+    width = q.shape[3]
+    q, k, v = (F.pad(t, (0, -width % HEAD_STEP)) for t in (q, k, v))
+    return attend(q, k, v, mask, causal, width**-0.5 if scale is None else scale)[..., :width]
 
 
 def fastest(candidates: tuple[SDPBackend, ...], seconds: Callable[[SDPBackend], float]) -> SDPBackend:

@@ -1,5 +1,5 @@
 """What a run folder holds beside its records, so that any of its numbers can be had again: every trial, the uncommitted
-changes of the source, and the plug-ins."""
+changes of the source with files that git does not know yet, and the plug-ins with what lies beside them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
+from bench.measure.environment import new_files
+from bench.source import beside
 from bench.trial import Trial
 from results.store import Run, StoreError
 
@@ -34,8 +36,8 @@ def read_trials(run: Run) -> dict[str, Trial]:
 
 
 def write_source(run: Run, dirty: bool, plugins: Iterable[str]) -> None:
-    """The diff against the commit, where there is one, and plug-ins that are files. A diff that differs from an earlier
-    session's gets a name of its own: `git.diff`, `git-2.diff`, ..."""
+    """The diff against the commit, where there is one, and plug-ins that are files, with the files beside them that they
+    import. A diff that differs from an earlier session's gets a name of its own: `git.diff`, `git-2.diff`, ..."""
     diff = _diff() if dirty else ""
     if diff and diff.encode() not in (path.read_bytes() for path in run.folder.glob("git*.diff")):
         number = len(list(run.folder.glob("git*.diff"))) + 1
@@ -44,6 +46,12 @@ def write_source(run: Run, dirty: bool, plugins: Iterable[str]) -> None:
         if Path(plugin).is_file() and Path(plugin).resolve() != copy.resolve():
             copy.parent.mkdir(exist_ok=True)
             shutil.copyfile(plugin, copy)
+            for path in beside(Path(plugin)):
+                if path.is_dir():
+                    ignored = shutil.ignore_patterns("__pycache__")
+                    shutil.copytree(path, copy.parent / path.name, ignore=ignored, dirs_exist_ok=True)
+                else:
+                    shutil.copyfile(path, copy.parent / path.name)
 
 
 def plugins_of(run: Run) -> tuple[str, ...]:
@@ -65,13 +73,14 @@ def _copies(run: Run, plugins: Iterable[str]) -> dict[str, Path]:
 
 
 def _diff() -> str:
-    """Of tracked files, cut where it is too long; "" where git cannot tell."""
+    """Of tracked files and of new ones, cut where it is too long; "" where git cannot tell."""
+    plain = ["--no-ext-diff", "--no-color", "--binary"]
     try:
-        done = subprocess.run(
-            ["git", "diff", "--no-ext-diff", "--no-color", "HEAD"], cwd=ROOT, capture_output=True, timeout=30
-        )
+        raw = subprocess.run(["git", "diff", *plain, "HEAD"], cwd=ROOT, capture_output=True, timeout=30).stdout
+        for path in new_files():
+            against = ["git", "diff", *plain, "--no-index", "--", "/dev/null", path]
+            raw += subprocess.run(against, cwd=ROOT, capture_output=True, timeout=30).stdout
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    raw = done.stdout
     text = raw[:MOST_BYTES].decode("utf-8", errors="replace")
     return text if len(raw) <= MOST_BYTES else f"{text}\n[cut here: {MOST_BYTES:,} of {len(raw):,} bytes]\n"

@@ -59,6 +59,21 @@ def _imports(path: Path, module: str) -> tuple[str, ...]:
     return tuple(sorted(name for name in found if name and (name.split(".")[0] in own or _beside(path, name))))
 
 
+def beside(path: Path) -> list[Path]:
+    """Files and folders in a file's own folder that it imports, directly or by way of others of them."""
+    found: dict[Path, None] = {}
+    queue = [path]
+    while queue:
+        file = queue.pop()
+        for name in _imports(file, file.stem) if file.suffix == ".py" else ():
+            top = path.parent / name.split(".")[0]
+            near = top if top.is_dir() else top.with_suffix(".py")
+            if _beside(path, name) and near not in found and near != path:
+                found[near] = None
+                queue += sorted(near.rglob("*.py")) if near.is_dir() else [near]
+    return list(found)
+
+
 def _beside(path: Path, name: str) -> bool:
     """True for a module that lies in the same folder as the file that imports it."""
     top = path.parent / name.split(".")[0]

@@ -213,7 +213,10 @@ class EncoderDecoder(Writer):
                 return self._look(layer, x_B1D, source)[0]
 
             x_B1D = self._enter(given_B1, source) + cast(nn.Linear, self.feed)(state["taken"][0])
-            cast(Layered, self.decoder).step(x_B1D, state["decoder"], between)
+            if self.layered:
+                cast(Layered, self.decoder).step(x_B1D, state["decoder"], between)
+            else:
+                between(0, cast(StreamingEncoder, self.decoder).step(x_B1D, state["decoder"])[0])
             rows.append(found)
             _, state = self.step(given_B1, state)
         return [self._upright(torch.cat(layer, dim=2), source["keep"]) for layer in zip(*rows, strict=True)]

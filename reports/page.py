@@ -11,6 +11,7 @@ import base64
 import hashlib
 import importlib
 import importlib.resources
+import math
 import shutil
 import time
 from functools import partial
@@ -71,15 +72,17 @@ def render(run: Run, site: Path, other: Run | None = None) -> Path:
     except beside.Unlike as error:
         raise ReportError(str(error)) from None
     except Exception as error:
-        what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise ReportError(
-            f"{run.folder} cannot be shown ({what}): its plan or its records are damaged or of another version"
-        ) from error
+        raise _damaged(str(run.folder), error) from error
     tables = {name: written(text) for name, text in csv.items()}
     _write(site / run.run_id, {f"{suite}.html": page, **tables})
     _write(site, {f"{suite}.html": page.replace('href="../index.html"', 'href="index.html"')})
     _copy(site / run.run_id, site, list(tables))
     return site / f"{suite}.html"
+
+
+def _damaged(where: str, error: Exception) -> ReportError:
+    what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return ReportError(f"{where} cannot be shown ({what}): a plan or records are damaged or of another version")
 
 
 def render_index(runs: list[Run], site: Path) -> Path:
@@ -99,14 +102,18 @@ def render_comparison(one: Run, other: Run, site: Path) -> tuple[Path, Compariso
     """
     from reports.comparison.build import TEMPLATE, build, compare
 
-    a, b = load(one), load(other)
     try:
+        a, b = load(one), load(other)
         found = compare(a, b)
+        context, csv = build(a, b, found)
+    except StoreError:
+        raise
     except ValueError as error:
         raise ReportError(str(error)) from None
-    context, csv = build(a, b, found)
+    except Exception as error:
+        raise _damaged(f"{one.folder} and {other.folder}", error) from error
     page = _environment().get_template(TEMPLATE).render(**context, **_assets(tables=True))
-    folder = site / "compare" / f"{a.run_id}--{b.run_id}"
+    folder = site / "compare" / f"{one.run_id}--{other.run_id}"
     _write(folder, {"compare.html": page.replace('href="../index.html"', 'href="../../index.html"'), **csv})
     return folder / "compare.html", found
 
@@ -209,8 +216,8 @@ def _sections(data: RunData, drawing_s: float) -> list[tuple[str, str, str]]:
     rows = [(n, words.duration(float(v)), f"{100 * float(v) / wall:.0f} %") for n, v in parts.items()
             if isinstance(v, int | float)]  # fmt: skip
     rows.append(("whole run", words.duration(wall), "100 %"))
-    if data.estimate.get("wall_s"):
-        guess = float(data.estimate["wall_s"])
+    guess = float(data.estimate.get("wall_s") or math.nan)
+    if math.isfinite(guess):
         rows.append(
             ("estimated before it began, drawing left out", words.duration(guess), f"{100 * guess / wall:.0f} %")
         )

@@ -22,10 +22,13 @@ from bench.registry import register_task
 from tasks.batching import Buckets
 from tasks.bleu import bleu, bleu_by_length, bleu_of_words, chrf, signatures
 from tasks.parallel import Pair, Parallel, Skipped, aligned, catalogue, cut, multi30k, tab_separated, with_text
-from tasks.text import Corpus, Kind, encoded
+from tasks.text import UNKNOWN, Corpus, Kind, encoded
 
 WORD = re.compile(r"\w+(?:'\w+)*|[^\w\s]")
 CLOSING = re.compile(r" ([.,;:!?)])")
+JOINED = re.compile(r"(?<=\w) ([-’]) (?=\w)")
+WRITTEN_UNKNOWN = "⁇"
+"""Written for a word that a vocabulary lacks: one token of every tokeniser, and in no reference."""
 Side = Literal["source", "target"]
 SIDES: tuple[Side, Side] = ("source", "target")
 
@@ -157,12 +160,14 @@ class ParallelTask:
 
     def encode(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizers["source"].encode(_line(text, self.config)).tolist()
-        return ids[: self.config.max_tokens]
+        return ids
 
     def write(self, ids: list[int]) -> str:
-        """As people write it: of words, signs that close are put to the word before."""
+        """As people write it: of words, hyphens join their neighbours, and signs that close are put to the word before."""
         text = " ".join(self.tokenizers["target"].decode(ids).split())
-        return CLOSING.sub(r"\1", text) if self.config.tokenizer == "word" else text
+        if self.config.tokenizer != "word":
+            return text
+        return CLOSING.sub(r"\1", JOINED.sub(r"\1", text)).replace(UNKNOWN, WRITTEN_UNKNOWN)
 
     def pieces(self, ids: list[int], side: Side) -> list[str]:
         return [self.tokenizers[side].decode([i]).strip() or "␣" for i in ids]
@@ -171,6 +176,8 @@ class ParallelTask:
     def facts(self) -> dict[str, Any]:
         cut = {part: int((s["source"].full > self.config.max_tokens).sum()) for part, s in self.lines.items()}
         notes = [f"{n} sources of {part} are cut at {self.config.max_tokens} tokens" for part, n in cut.items() if n]
+        empty = {part: sum(not (s.strip() and t.strip()) for s, t in self.pairs[part]) for part in self.splits}
+        notes += [f"{n} pairs of {part} with an empty side are kept and count" for part, n in empty.items() if n]
         return {
             **self.data.facts,
             "languages": list(self.data.languages),
@@ -344,6 +351,8 @@ class ParallelFileConfig(TranslationConfig):
 def parallel_file(config: ParallelFileConfig) -> Parallel:
     if not config.path:
         raise ValueError("path: parallel_file needs a file with sources and targets; set its path (and target_path)")
+    if config.test_target_path and not config.test_path:
+        raise ValueError("test_target_path: targets to test on need their sources; set test_path")
     skipped = Skipped()
     pairs = with_text(_pairs(config.path, config.target_path), skipped)
     parts = cut(pairs, 0.1, 0.0 if config.test_path else 0.1)

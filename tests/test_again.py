@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.execute.again import draw, find
+from bench.measure.environment import git_state, new_files
 from bench.provenance import MOST_BYTES, read_trials, write_source
 from bench.spec import SpecError
 from results.schema import Record
@@ -173,9 +174,16 @@ def test_changes_are_kept_and_cut_where_they_are_long(tmp_path: Path, monkeypatc
         subprocess.run([*git, *command], cwd=repository, check=True)
     monkeypatch.setattr("bench.provenance.ROOT", repository)
     (repository / "a.py").write_text("two\n")
+    (repository / "tasks").mkdir()
+    (repository / "tasks" / "new.py").write_text("four\n")
+    monkeypatch.setattr("bench.measure.environment.ROOT", repository)
+    assert new_files() == ["tasks/new.py"] and git_state()[1]
     write_source(run, True, ["no/such/file.py", str(repository / "a.py")])
     write_source(run, True, [])
     assert "+two" in (run.folder / "git.diff").read_text()
+    subprocess.run([*git, "stash", "-q", "-u"], cwd=repository, check=True)
+    subprocess.run([*git, "apply", str(run.folder / "git.diff")], cwd=repository, check=True)
+    assert (repository / "a.py").read_text() == "two\n" and (repository / "tasks" / "new.py").read_text() == "four\n"
     assert not (run.folder / "git-2.diff").exists()
     assert (run.folder / "plugins" / "a.py").read_text() == "two\n"
     write_source(run, True, [str(run.folder / "plugins" / "a.py")])  # the run's own copy

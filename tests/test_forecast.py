@@ -92,6 +92,12 @@ def test_what_could_not_be_looked_at_stands_at_the_mean_and_is_named() -> None:
     assert math.isnan(found.wall_s) and "not estimated" in lines(found, [])[0]
 
 
+def test_a_scaling_suite_of_which_nothing_could_be_looked_at_is_not_estimated() -> None:
+    cell = replace(CELL, phases=("memory", "forward", "forward_backward"))
+    found = estimate([cell], ScalingForecast({"a": None}, {}, 1), {})
+    assert math.isnan(found.wall_s) and "not estimated" in lines(found, [])[0]
+
+
 def test_an_estimate_adds_up_and_a_busy_machine_takes_longer() -> None:
     alone = estimate([FINAL, FINAL], TrainingForecast({("t", "a", ""): LOOK}), {"start-up": 3.0})
     busy = estimate([FINAL, FINAL], TrainingForecast({("t", "a", ""): {**LOOK, "busy": 2.0}}), {"start-up": 3.0})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -13,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import bench.execute.worker
 from bench.execute import watch
 from bench.execute.family import Family, Look
 from bench.execute.watch import Limits, Watch
@@ -86,6 +89,15 @@ def test_each_fault_is_found_and_nothing_stays(worker: Worker, architecture: str
 def test_a_flood_of_messages_does_not_stop_the_clock(worker: Worker) -> None:
     answer = worker.call("trial", trial("floods"), timeout=1.0)
     assert (answer.status, answer.reason) == ("timeout", "no end within 1 s, stopped")
+
+
+def test_a_message_that_stops_in_its_middle_is_waited_for_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench.execute.worker, "HALTED", 1)
+    ours, theirs = multiprocessing.Pipe()
+    bench.execute.worker._limit_reading(ours.fileno())
+    os.write(theirs.fileno(), struct.pack("!i", 1000) + b"the beginning")
+    with pytest.raises(BlockingIOError):
+        ours.recv()
 
 
 def test_a_long_call_of_torch_is_no_hang(worker: Worker) -> None:

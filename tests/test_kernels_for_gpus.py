@@ -72,6 +72,26 @@ def test_chunks_carry_the_state(name: str, causal: bool, monkeypatch: pytest.Mon
     assert torch.allclose(mixer(x), expected, atol=1e-10)
 
 
+@pytest.mark.parametrize("scale", [None, 0.3])
+def test_padded_heads_change_no_score(scale: float | None) -> None:
+    q, k, v = (torch.randn(2, 3, 9, 6, dtype=torch.float64) for _ in range(3))
+    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
+    assert torch.allclose(sdpa._padded(q, k, v, None, True, scale), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_weights_in_another_format_lie_as_cudnn_wants_them(bidirectional: bool) -> None:
+    core = torch.nn.LSTM(8, 6, batch_first=True, bidirectional=bidirectional)
+    made = recurrent._cast(core._flat_weights, torch.bfloat16)
+    assert [m.shape for m in made] == [w.shape for w in core._flat_weights]
+    assert all(torch.equal(m, w.bfloat16()) for m, w in zip(made, core._flat_weights, strict=True))
+    order = sorted(range(len(made)), key=lambda i: made[i].storage_offset())
+    assert [made[i].dim() for i in order] == sorted((m.dim() for m in made), reverse=True)
+    assert len({m.untyped_storage().data_ptr() for m in made}) == 1
+    sum(m.float().sum() for m in made).backward()
+    assert all(torch.allclose(w.grad, torch.ones_like(w)) for w in core._flat_weights)
+
+
 def test_flip_is_its_own_inverse() -> None:
     x = torch.randn(3, 6, 2)
     keep = torch.arange(6)[None] < torch.tensor([6, 4, 1])[:, None]
@@ -114,6 +134,35 @@ def test_lengths_that_cudnn_refuses(name: str) -> None:
     assert torch.isfinite(y).all()
     short = encoder(x[:, :1000])
     assert torch.allclose(short, y[:, :1000], atol=1e-4)
+
+
+@gpu
+@pytest.mark.parametrize("width", [72, 408])  # heads of 18 and 102: no fused kernel takes them as they are
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["attention", "windowed", "shifted_window"])
+def test_every_width_has_a_kernel(name: str, width: int, dtype: str) -> None:
+    encoder = build_encoder(ARCHITECTURES.get(name), {}, width, 1, False, device="cuda").train()
+    keep = torch.arange(40, device="cuda")[None] < torch.tensor([[40], [23]], device="cuda")
+    for mask in (None, keep):
+        with torch.autocast("cuda", dtype=getattr(torch, dtype), enabled=dtype != "float32"):
+            y = encoder(torch.randn(2, 40, width, device="cuda"), mask)
+        y.float().sum().backward()
+        assert torch.isfinite(y).all()
+
+
+@gpu
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("causal", [True, False])
+def test_recurrences_under_autocast_are_not_in_float16(name: str, causal: bool) -> None:
+    mixer = build_encoder(ARCHITECTURES.get(name), {}, 32, 1, causal, device="cuda").train().blocks[0].mixer
+    x = torch.randn(2, 50, 32, device="cuda", requires_grad=True)
+    expected = mixer(x)
+    with torch.autocast("cuda", dtype=torch.bfloat16):
+        y = mixer(x)
+    assert y.dtype == torch.bfloat16
+    assert torch.allclose(y.float(), expected, atol=0.05)
+    (1e-7 * y.float()).sum().backward()  # float16 would lose it
+    assert x.grad is not None and x.grad.abs().max() > 0
 
 
 @gpu

@@ -55,6 +55,8 @@ def test_what_tasks_set_for_quick_does_not_stay_in_other_presets(name: str, pres
                 for plan, s, r in zip(plans, (quick, other), recipes, strict=True)
             ]
             assert sizes[0] != sizes[1], f"{task}: as in quick"
+            assert plans[1].target is None or plans[1].target != plans[0].target, f"{task}: quick's size"
+            assert plans[1].search is None or plans[1].search != plans[0].search, f"{task}: quick's search"
 
 
 def test_a_change_as_the_baseline_of_others() -> None:

@@ -76,6 +76,8 @@ def main(
     global _workplace, _registered
     _workplace, _registered = workplace, (packages, plugins)
     lifeline.settle()
+    # Else torch.compile leaves a pool of helpers behind, which would share the cores with what is timed next.
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     gc.freeze()  # what was imported before the fork is never garbage: collections then take no time, and copy no pages
     _redirect_output(log)
@@ -192,8 +194,11 @@ def _size(payload: dict[str, Any], send: Send) -> dict[str, Any]:
     from bench.registry import ARCHITECTURES
 
     entry = ARCHITECTURES.get(payload["architecture"])
-    causal = payload["mode"] == "causal"
     shape = shape_from(payload["shape"]) if "shape" in payload else None
+    writer = shape.decoder if shape is not None else None
+    # One stack that reads and writes is causal, whatever encoders are.
+    mode = "causal" if writer is not None and writer.kind == "prefix" else payload["mode"]
+    causal = mode == "causal"
     if shape is not None and shape.patches is not None:
         shape = shape.patched(shape.patches)
     grid = shape.grid if shape is not None else None
@@ -203,13 +208,14 @@ def _size(payload: dict[str, Any], send: Send) -> dict[str, Any]:
     encoder: Any = build_encoder(entry, sizing.settings, sizing.width, sizing.depth, causal, device="meta", grid=grid)
     layers = count_parameters(encoder)
     if shape is not None and shape.decoder is not None:
-        writer: Any = build_for(
+        model: Any = build_for(
             entry, sizing.settings, sizing.width, sizing.depth, payload["mode"], shape, device="meta"
         )
-        layers = writer.layer_parameters
+        layers = model.layer_parameters
     traits = encoder.traits
-    if payload["mode"] not in traits.modes:
-        raise Unsupported(f"'{entry.name}' is {' and '.join(sorted(traits.modes))} only, not {payload['mode']}")
+    if mode not in traits.modes:
+        way = "; it can write as a decoder-only model: recipe.decoder=prefix" if writer is not None else ""
+        raise Unsupported(f"'{entry.name}' is {' and '.join(sorted(traits.modes))} only, not {mode}{way}")
     if (
         "sequence" not in traits.layouts
         and shape is not None
@@ -248,8 +254,8 @@ def _size(payload: dict[str, Any], send: Send) -> dict[str, Any]:
 def _trial(trial: Any, send: Send) -> dict[str, Any]:
     from bench.measure.environment import throttling
 
-    if trial.device != "cpu":
-        _limit_device_memory(trial.device, trial.device_memory)
+    if trial.device != "cpu":  # of several devices each process has a limit of its own, see bench.execute.ranks
+        limit_device_memory(trial.device, trial.device_memory)
     elif trial.memory:
         _limit_memory(trial.memory)
     if trial.training is None:
@@ -329,7 +335,7 @@ def _limit_memory(extra: int) -> None:
         pass  # not Linux: the parent's watch is what is left
 
 
-def _limit_device_memory(device: str, share: float) -> None:
+def limit_device_memory(device: str, share: float) -> None:
     """Let torch's allocator take this share of the device's memory at most; past it, it raises as for a full device."""
     import torch
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import hashlib
 import logging
 import os
 import socket
@@ -164,7 +165,12 @@ class Cluster:
         chosen, _ = max(groups.items(), key=lambda item: (item[1], item[0]))
         best = min((h for _, h in found if _alike(h) == chosen), key=lambda h: str(h["environment"]["environment_id"]))
         own = known["environment"]
-        environment = {**best["environment"], "git_commit": own["git_commit"], "git_dirty": own["git_dirty"]}
+        # By what all have in common: which of them answered first must not make another run of the same command.
+        identity = hashlib.sha256(repr(chosen).encode()).hexdigest()[:16]
+        environment = {
+            **best["environment"], "git_commit": own["git_commit"], "git_dirty": own["git_dirty"],
+            "environment_id": identity,
+        }  # fmt: skip
         self.known = {**known, "environment": environment, "memory": best["memory"]}
         for place, hello in found:
             self._accept(place, hello)
@@ -347,6 +353,8 @@ class Cluster:
                     os.replace(partial, path)
             except OSError as error:
                 answer.notes.append(f"{name} was not kept: {error.strerror}")
+                if answer.extra.get("checkpoint") == name:
+                    answer.extra["checkpoint"] = ""
 
     def _tell(self, on_progress: Told) -> None:
         """How far the longest-running trial is."""

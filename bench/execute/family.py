@@ -58,7 +58,8 @@ class Family:
         for pid in pids:
             with contextlib.suppress(psutil.Error):
                 looks.append(_look(psutil.Process(pid)))
-        return Look(sum(x.resident for x in looks), sum(x.cpu for x in looks), looks[0].threads, looks[0].stopped)
+        return Look(sum(x.resident for x in looks), sum(x.cpu for x in looks), sum(x.threads for x in looks),
+                    looks[0].stopped)  # fmt: skip
 
     def memory_of(self, pids: list[int]) -> int:
         """Bytes that the child and these hold, what several share counted once. Asking for it takes milliseconds each."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, cast
@@ -9,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from bench.conformance import QUICK_CHECKS, Subject
+from bench.conformance import QUICK_CHECKS, Subject, check_streaming
 from bench.conformance_of_grids import QUICK_CHECKS_OF_GRIDS
 from bench.contract import Mode, VectorTask
 from bench.execute.decoding import time_decoding
@@ -94,7 +95,7 @@ def _memory(session: Session, encoder: nn.Module, x_BTD: Tensor, grad_BTD: Tenso
 
 def _graph(trial: Trial, session: Session) -> None:
     """Work and span at one length, batch 1."""
-    settings = tuple(sorted(trial.settings.items()))
+    settings = json.dumps(trial.settings, sort_keys=True)  # a key for the cache, whatever they hold
     for phase in trial.phases:
         session.send("phase", phase)
         counter = _counter(trial.architecture, settings, trial.width, trial.depth, trial.mode, phase)
@@ -107,12 +108,10 @@ def _graph(trial: Trial, session: Session) -> None:
 
 
 @lru_cache(maxsize=8)
-def _counter(
-    name: str, settings: tuple[tuple[str, Any], ...], width: int, depth: int, mode: str, phase: str
-) -> Counter:
+def _counter(name: str, settings: str, width: int, depth: int, mode: str, phase: str) -> Counter:
     """Kept between the trials of a shared worker, so that short traces are made once for all lengths."""
     entry = ARCHITECTURES.get(name)
-    encoder = build_encoder(entry, dict(settings), width, depth, mode == "causal", device="meta")
+    encoder = build_encoder(entry, json.loads(settings), width, depth, mode == "causal", device="meta")
     return Counter(encoder, width, backward=phase == "forward_backward")
 
 
@@ -163,10 +162,21 @@ def _check(trial: Trial, session: Session) -> None:
     """The contract's core, before anything is measured: shape, no leak (or both sides seen), gradients."""
     entry = ARCHITECTURES.get(trial.architecture)
     grid = cast(tuple[int, int], tuple(trial.grid)) if trial.grid else None
-    subject = Subject(entry, trial.settings, cast(Mode, trial.mode), trial.width, trial.depth, grid)
-    for name, check in (QUICK_CHECKS if grid is None or not entry.images else QUICK_CHECKS_OF_GRIDS).items():
-        session.send("phase", name)
-        check(subject)
+    quick = QUICK_CHECKS if grid is None or not entry.images else QUICK_CHECKS_OF_GRIDS
+    for mode in _modes(trial):
+        writes = {"streaming": check_streaming} if trial.decoder and mode == "causal" else {}
+        subject = Subject(entry, trial.settings, mode, trial.width, trial.depth, grid)
+        for name, check in {**quick, **writes}.items():
+            session.send("phase", name)
+            check(subject)
+
+
+def _modes(trial: Trial) -> list[Mode]:
+    """In which an architecture is used: where it writes, its decoder is causal whatever the encoder is."""
+    mode, kind = cast(Mode, trial.mode), trial.decoder.split(",")[0]
+    reads: list[Mode] = [] if kind == "prefix" else [mode]
+    writes: list[Mode] = ["causal"] if kind in ("prefix", "matched") else []
+    return list(dict.fromkeys([*reads, *writes]))
 
 
 def _roof(trial: Trial, session: Session) -> None:

@@ -20,7 +20,7 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from bench.execute.child import Workplace, describe_failure, folders, register
+from bench.execute.child import Workplace, describe_failure, folders, limit_device_memory, register
 from bench.execute.failures import RankFailed, Send
 from bench.training.loop import unheard
 from bench.training.parallel import Rank
@@ -91,6 +91,7 @@ def run_rank(
             torch.set_num_threads(max(1, torch.get_num_threads() // rank.count))
         else:
             _turn_to(int(trial.device.split(":")[1]), rank)
+            limit_device_memory(trial.device, trial.device_memory)
         register(packages, plugins)
         dist.init_process_group("gloo" if on_cpu else "nccl", timeout=timedelta(seconds=trial.timeout))
         send: Send = (lambda *message: own.send(message)) if rank.number == 0 else unheard

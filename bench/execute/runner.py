@@ -193,7 +193,7 @@ class Runner:
         if answer.trace:
             self.tally.traces.append(f"{trial.kind} {trial.architecture} T={trial.length}\n{answer.trace}")
         if answer.others > BUSY_CORES:
-            answer.notes.append(f"other programs kept {answer.others:.1f} cores busy")
+            answer.notes.append(f"other work kept {answer.others:.1f} cores busy")
         self._learn(trial, answer)
         if reasons and answer.status == "ok":  # measured what could be; the rest is what ended this architecture
             answer.status, answer.reason = next(iter(reasons.values()))

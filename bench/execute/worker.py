@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import signal
+import socket
+import struct
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,6 +26,7 @@ from bench.measure.cores import busy_seconds
 # How often a child is looked at where it says nothing: a short call is watched closely, a long one is left in peace, since
 # every look takes a core from it for a moment.
 POLL_SECONDS, POLL_SECONDS_LATER, LATER = 0.02, 0.25, 2.0
+HALTED = 60  # seconds within a message
 HARMLESS = ("timeout", "unsupported")  # as a child reports them itself: it stopped by its own decision
 # Imported once by the server that children are forked from: a fresh child then costs milliseconds, not a torch import.
 # sympy, dynamo and the rest are what torch itself imports late, at the first trace and the first optimiser step.
@@ -78,6 +83,7 @@ class Worker:
     def __init__(self, pool: Pool) -> None:
         context = pool.context()
         self.pipe, theirs = context.Pipe()
+        _limit_reading(self.pipe.fileno())
         far_end, self.lifeline = context.Pipe(duplex=False)
         args = (theirs, far_end, pool.packages, pool.plugins, pool.log, pool.data)
         self.process = context.Process(target=child.main, args=args, daemon=True)  # type: ignore[attr-defined]
@@ -120,13 +126,15 @@ class Worker:
             pause = POLL_SECONDS if time.monotonic() - began < LATER else POLL_SECONDS_LATER
             try:
                 if self.pipe.poll(min(pause, timeout)):
-                    number, kind, *content = self.pipe.recv()
+                    number, kind, *content = self.pipe.recv()  # no longer than HALTED between two of its bytes
                     if number == self.calls:  # not what something left of an earlier call says
                         watch.heard(kind)
                         if _take(answer, kind, content, on_progress):
                             answer.others = load.others()
                             self._after(answer)
                             return answer
+            except BlockingIOError:
+                return self._ended(answer, "timeout", "its process stopped in the middle of a message")
             except (EOFError, OSError):
                 return self._died(answer)
             except Exception as error:  # bytes that are no message: something else writes to the pipe
@@ -181,6 +189,14 @@ class Worker:
         return self._ended(answer, "error", f"the process ended itself with exit code {code}")
 
 
+def _limit_reading(end: int) -> None:
+    """Let a read of a message end with BlockingIOError where nothing of it has come for HALTED seconds."""
+    if sys.platform == "win32":  # pipes are no sockets there
+        return
+    with socket.socket(fileno=os.dup(end)) as same:
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", HALTED, 0))
+
+
 def _take(answer: Answer, kind: str, content: list[Any], on_progress: Callable[[int, int, str], None]) -> bool:
     """Put one message into the answer. Returns whether it was the last."""
     if kind == "done":
@@ -207,7 +223,8 @@ def _take(answer: Answer, kind: str, content: list[Any], on_progress: Callable[[
 
 
 class _CPUWatch:
-    """Processor time of the whole machine against that of this process and one child."""
+    """Processor time of the whole machine against that of this process and one child, what that started included once it has
+    ended."""
 
     def __init__(self, pid: int | None) -> None:
         self.pid = pid
@@ -225,6 +242,7 @@ class _CPUWatch:
             for process in (psutil.Process(), psutil.Process(self.pid)):
                 own = process.cpu_times()
                 busy -= own.user + own.system
+            busy -= own.children_user + own.children_system  # of the child
         except psutil.Error:
             return 0.0
         return busy

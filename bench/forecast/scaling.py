@@ -86,7 +86,8 @@ class ScalingForecast:
                 continue
             if phase == "memory":
                 need = self._saved(trial)
-                self.memory = max(self.memory, int(min(need, trial.memory or need)))
+                if math.isfinite(need):
+                    self.memory = max(self.memory, int(min(need, trial.memory or need)))
                 if trial.memory and need > trial.memory:
                     over = True
                 spent += MEMORY * self.time(trial, "forward_backward")

@@ -44,7 +44,9 @@ class Scaling:
             request = {"settings": settings, "mode": spec.mode, "depth": spec.depth, "match": spec.match,
                        "target": spec.target}  # fmt: skip
             answer = sizer.size(entry, request, entry["name"] if entry["name"] in spec.settings else "")
-            source = f"{entry['hash']} {self.context.known['engine_hash']}"
+            source = (
+                f"{entry['hash']} {self.context.known['engine_hash']} {task_entry(self.context, spec.task)['hash']}"
+            )
             if answer.status != "ok":
                 sized.append(Sized(entry["name"], source, f"could not be built: {answer.reason}", answer.status))
                 found: dict[str, Any] = {"width": 0, "depth": spec.depth, "parameters": 0, "config": {}, "traits": None}

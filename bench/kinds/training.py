@@ -171,12 +171,20 @@ class TrainingSuite:
         usual = self._usual(task, name)
         if not any(change.get("baseline") for change in (changes or {}).values()):
             first = BASELINE if changes else ""
-            yield Competitor(task.name, name, first, source, settings, depth, True, usual)
+            yield Competitor(task.name, name, first, source + self._shared(usual), settings, depth, True, usual)
         for variant, change in (changes or {}).items():
             own = {**settings, **{k: v for k, v in change.items() if k not in OF_CHANGES}}
             recipe = usual.model_copy(update=change.get("recipe", {}))  # checked when the plan was read
             base = bool(change.get("baseline"))
-            yield Competitor(task.name, name, variant, source, own, change.get("depth", depth), base, recipe)
+            runs = source + self._shared(recipe)
+            yield Competitor(task.name, name, variant, runs, own, change.get("depth", depth), base, recipe)
+
+    def _shared(self, recipe: Recipe) -> str:
+        """Source of the decoder, where it is another architecture's."""
+        if recipe.decoder != "shared":
+            return ""
+        (entry,) = architecture_entries(self.context, (recipe.shared_decoder,), [])
+        return f" {entry['hash']}"
 
     def _usual(self, task: LearntTask, architecture: str) -> Recipe:
         """The task's recipe with the front end that the architecture has here."""

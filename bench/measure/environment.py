@@ -17,6 +17,7 @@ import psutil
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ("bench", "architectures", "tasks", "run_all.py")
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 PACKAGES = (
     *("torch", "triton", "numpy", "scipy", "pandas", "pydantic", "scikit-learn", "datasets", "tokenizers", "sacrebleu"),
@@ -138,15 +139,23 @@ def cpu_name() -> str:
 
 
 def git_state() -> tuple[str, bool]:
-    """The checkout's commit and whether tracked files differ from it; ("", False) outside git."""
+    """The checkout's commit and whether its source differs from it, new files included; ("", False) outside git."""
     try:
         run = lambda *a: subprocess.run(["git", *a], cwd=ROOT, capture_output=True, text=True, timeout=10)  # noqa: E731
         commit = run("rev-parse", "HEAD")
         if commit.returncode:
             return "", False
-        return commit.stdout.strip(), bool(run("status", "--porcelain", "--untracked-files=no").stdout.strip())
+        changed = run("status", "--porcelain", "--untracked-files=no").stdout.strip()
+        return commit.stdout.strip(), bool(changed or new_files())
     except (OSError, subprocess.TimeoutExpired):
         return "", False
+
+
+def new_files() -> list[str]:
+    """Source that git does not know, as paths in the checkout. Raises OSError or subprocess.TimeoutExpired."""
+    listed = ["git", "ls-files", "-z", "--others", "--exclude-standard", "--", *SOURCE]
+    found = subprocess.run(listed, cwd=ROOT, capture_output=True, timeout=10).stdout
+    return [os.fsdecode(name) for name in found.split(b"\0") if name]
 
 
 def other_load(seconds: float = 0.2) -> float:

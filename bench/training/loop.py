@@ -112,7 +112,7 @@ class Training:
         self.recent: list[dict[str, Tensor]] = []  # weights of the last looks, where they are to be averaged
         self.stopped_by = ""
         self.saved_at = time.monotonic()
-        self.compiled = False
+        self.prepared = False
         self.forward: Callable[..., Tensor] = torch.compile(model) if recipe.compile else model
         self._losses: list[Tensor] = []
         self._norms: list[Tensor] = []
@@ -170,9 +170,10 @@ class Training:
         return stop if self.last_step is None else min(stop, self.last_step)
 
     def _stretch(self, steps: int) -> None:
-        # A compiled model is compiled again by every process that goes on with it.
-        first = self.state.step == 0 or (self.recipe.compile and not self.compiled)
-        self.compiled = True
+        # On a GPU kernels are loaded, chosen and (FlexAttention's) compiled at a process's first step, whatever the recipe.
+        prepares = self.recipe.compile or self.device != "cpu"
+        first = self.state.step == 0 or (prepares and not self.prepared)
+        self.prepared = True
         steps = 1 if first else min(steps, STRETCH - self.state.step % STRETCH)  # the same stretches after a resume
         self._losses, self._norms = [], []
         self.model.train()
@@ -183,7 +184,7 @@ class Training:
             self.state.first_step_seconds += seconds
         else:
             self.state.samples.append(round(seconds / steps, 9))
-        self.state.seconds += 0.0 if first and self.recipe.compile else seconds
+        self.state.seconds += 0.0 if first and prepares else seconds
         losses, norms = torch.stack(self._losses).tolist(), torch.stack(self._norms).tolist()
         self._check(losses, norms)
         self.state.point("train", {"loss": losses[-1], "lr": self._lr(self.state.step - 1), "gradient_norm": norms[-1]})

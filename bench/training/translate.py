@@ -29,6 +29,11 @@ def translate(payload: dict[str, Any], places: Places) -> list[dict[str, Any]]:
     ids = task.encode(payload["text"])
     if not payload["text"].strip() or not ids:
         raise ValueError("--translate: the text is empty")
+    if len(ids) > (most := task.shape.longest):
+        raise ValueError(
+            f"--translate: the text has {len(ids)} tokens, the sources of {payload['task']} at most {most}; "
+            "give it sentence by sentence"
+        )
     found = []
     for model in payload["models"]:
         recipe = Recipe.model_validate(model["recipe"])
@@ -46,5 +51,5 @@ def translate(payload: dict[str, Any], places: Places) -> list[dict[str, Any]]:
                 f"{model['weights']} does not fit the task as it is now (another vocabulary?); run the suite again"
             ) from error
         net.eval()
-        found.append({"competitor": model["competitor"], **aligned(task, cast(Writer, net), ids, "cpu", recipe.beam)})
+        found.append({"competitor": model["competitor"], **aligned(task, cast(Writer, net), ids, recipe, "cpu")})
     return found

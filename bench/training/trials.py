@@ -81,16 +81,19 @@ def run_training_trial(
 
 
 def cost(trial: Trial, session: Session, places: Places) -> None:
-    """Counted FLOPs a token, and the memory of training, of a model made for this and thrown away."""
+    """Counted FLOPs a token, and the memory of training, of a model made for this and thrown away. Of a model that writes,
+    FLOPs of a source token and a target token, where source and target have the same length."""
     work, recipe = task_of(trial, places), recipe_of(trial)
     session.send("phase", "train")
     shape = read_by(work.shape, recipe)
     on_meta = model_of(trial, work.shape, recipe, "meta")
-    found = [Counter(stack, trial.width, backward=True).count(trial.length) for stack in stacks(on_meta)]
+    one_text = trial.length if isinstance(on_meta, PrefixModel) else 0  # the target, behind the source
+    found = [Counter(stack, trial.width, backward=True).count(trial.length + one_text) for stack in stacks(on_meta)]
     flops, method = sum(counts.flops for counts, _ in found) / trial.length, found[0][1]
     flops += _outside_encoder(shape, on_meta, trial.width, trial.length)
     if isinstance(on_meta, EncoderDecoder):
         flops += _crossing(len(on_meta.crosses), trial.width, trial.length)
+        flops += 6 * trial.width**2 if on_meta.feed is not None else 0
     session.value("train", "flops_per_token", flops, "FLOP", "lower", method)
     if shape.image is not None:
         session.value("train", "flops_per_image", flops * trial.length, "FLOP", "lower", method)
@@ -198,7 +201,7 @@ def train(trial: Trial, session: Session, places: Places, run_folder: Path | Non
         if positions:
             session.extra("positions", positions)
         if writes is not None and run_folder is not None:
-            keep(trial, session, writes, model, run_folder, texts)
+            keep(trial, session, writes, model, recipe, run_folder, texts)
         elif isinstance(work, PicturedTask) and run_folder is not None:
             keep_pictures(trial, session, work, model, _begun(trial, work.shape, recipe), run_folder, outcomes["test"])
         elif isinstance(work, ReadableTask) and run_folder is not None:
@@ -276,8 +279,9 @@ def _keep_predictions(
             save_examples(run_folder, trial.task, trial.fingerprint, shown)
         if trial.seed == 0:
             _keep_attention(trial, work, model, run_folder)
-    except OSError as error:  # a training is worth more than the look at its errors
-        session.send("note", "predictions", f"predictions were not kept: {error.strerror}")
+    except Exception as error:  # a training is worth more than the look at its errors
+        why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+        session.send("note", "predictions", f"predictions or attention were not kept: {why}")
 
 
 def _keep_attention(trial: Trial, work: ReadableTask, model: SequenceModel, run_folder: Path) -> None:
@@ -442,7 +446,9 @@ def model_of(
         seed=stream("init", trial.seed).initial_seed() >> 1, device=device or trial.device,
     )  # fmt: skip
     limit = cast(Any, model.encoder).traits.max_length
-    longest = max(shape.longest, shape.target_length) if trial.kind != "decode" else trial.length
+    one_text = isinstance(model, PrefixModel)
+    longest = shape.longest + shape.target_length if one_text else max(shape.longest, shape.target_length)
+    longest = trial.length if trial.kind == "decode" else longest
     if limit is not None and longest > limit:
         raise Unsupported(f"{longest:,} tokens are past the longest it accepts, {limit:,}")
     return model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from bench.contract import Score, TranslationTask
 from bench.execute.session import Session
 from bench.training.loop import precision
 from bench.training.recipe import Recipe
-from bench.translator import Writer
+from bench.translator import PrefixModel, Writer, stacks
 from bench.trial import Trial
 from results.predictions import has_examples, save_alignments, save_examples, save_translations
 
@@ -25,10 +26,7 @@ def written(
     task: TranslationTask, model: Writer, recipe: Recipe, trial: Trial, split: str, beam: int, session: Session
 ) -> list[Written]:
     """Targets of a whole split, in the order of `task.shown(split)`; their number and time are recorded under the split."""
-    most = min((n for s in _limits(model) if (n := s) is not None), default=10**9)
-
-    def limit(source_tokens: int) -> int:
-        return min(int(recipe.write_most * source_tokens) + 10, most - 1)
+    limit = _limit(model, recipe)
 
     def told(count: int) -> None:
         session.send("progress", count, 0, f"sentences of {split} written")
@@ -51,10 +49,16 @@ def written(
     return found
 
 
-def _limits(model: Writer) -> list[int | None]:
-    from bench.translator import stacks
+def _limit(model: Writer, recipe: Recipe) -> Callable[[int], int]:
+    """The most tokens to write for a source of so many: what the recipe allows, and what the model's positions do."""
+    accepted = [getattr(stack, "traits").max_length for stack in stacks(model)]  # noqa: B009
+    most = min((n for n in accepted if n is not None), default=10**9)
 
-    return [getattr(stack, "traits").max_length for stack in stacks(model)]  # noqa: B009
+    def limit(source_tokens: int) -> int:
+        before = source_tokens if isinstance(model, PrefixModel) else 0  # one text of source and target
+        return max(1, min(int(recipe.write_most * source_tokens) + 10, most - before - 1))
+
+    return limit
 
 
 def judged(task: TranslationTask, split: str, found: list[Written]) -> tuple[list[str], tuple[Score, ...]]:
@@ -64,7 +68,13 @@ def judged(task: TranslationTask, split: str, found: list[Written]) -> tuple[lis
 
 
 def keep(
-    trial: Trial, session: Session, task: TranslationTask, model: Writer, run_folder: Path, texts: dict[str, list[str]]
+    trial: Trial,
+    session: Session,
+    task: TranslationTask,
+    model: Writer,
+    recipe: Recipe,
+    run_folder: Path,
+    texts: dict[str, list[str]],
 ) -> None:
     """Translations, the examples they are of, and of the first seed some alignments, into the run folder."""
     try:
@@ -72,11 +82,12 @@ def keep(
         if not has_examples(run_folder, trial.task, trial.fingerprint):
             save_examples(run_folder, trial.task, trial.fingerprint, {split: task.shown(split) for split in texts})
         if trial.seed == 0:
-            found = [a for a in (aligned(task, model, ids, trial.device) for ids in _chosen(task)) if a]
+            found = [a for a in (aligned(task, model, ids, recipe, trial.device) for ids in _chosen(task)) if a]
             if found:
                 save_alignments(run_folder, trial.trial_id, found)
-    except OSError as error:  # a training is worth more than the look at what it wrote
-        session.send("note", "translations", f"translations were not kept: {error.strerror}")
+    except Exception as error:  # a training is worth more than the look at what it wrote
+        why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+        session.send("note", "translations", f"translations or alignments were not kept: {why}")
 
 
 def _chosen(task: TranslationTask) -> list[list[int]]:
@@ -90,11 +101,12 @@ def _chosen(task: TranslationTask) -> list[list[int]]:
     return [fits[(2 * i + 1) * len(fits) // (2 * count)] for i in range(count)]
 
 
-def aligned(task: TranslationTask, model: Writer, ids: list[int], device: str, beam: int = 1) -> dict[str, Any]:
-    """What the model writes for one source, and how much each word of it took of each source word: "source", "target",
-    "text" and "layers" (layer, head, target, source). No layers where the model looks at no source."""
+def aligned(task: TranslationTask, model: Writer, ids: list[int], recipe: Recipe, device: str) -> dict[str, Any]:
+    """What the model writes for one source by the recipe's search, and how much each word of it took of each source word:
+    "source", "target", "text" and "layers" (layer, head, target, source). No layers where the model looks at no source."""
     source_1S = torch.tensor([ids], device=device)
-    (found,) = write_all(model, [(source_1S, None)], task.shape.end, lambda n: 2 * n + 10, beam)
+    (found,) = write_all(model, [(source_1S, None)], task.shape.end, _limit(model, recipe), recipe.beam,
+                          recipe.length_penalty)  # fmt: skip
     given_1U = torch.tensor([[task.shape.end, *found.ids]], device=device)
     maps = model.alignments(source_1S, None, given_1U)
     return {

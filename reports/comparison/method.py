@@ -47,15 +47,15 @@ class Effect:
 
     @property
     def p(self) -> float:
-        """Two-sided: is there a difference at all? Without any spread there is nothing to test against, and p is 1."""
+        """Two-sided: is there a difference at all? Without any spread there is nothing to test a difference against."""
         if not self.error > 0:
-            return 1.0 if self.error == 0 else math.nan
+            return 1.0 if self.error == self.value == 0 else math.nan
         return 2 * float(stdtr(self.freedom, -abs(self.value) / self.error))
 
     def p_beyond(self, limit: float) -> float:
         """One-sided: is the effect larger than `limit`?"""
         if not self.error > 0:
-            return 1.0 if self.error == 0 else math.nan
+            return 1.0 if self.error == 0 and self.value <= limit else math.nan
         return float(stdtr(self.freedom, (limit - self.value) / self.error))
 
 

@@ -39,7 +39,7 @@ def _lost(a: RunData, b: RunData, places: list[Place]) -> list[str]:
     found: dict[tuple[str, str, str], str] = {}
     for key, length in sorted(places, key=lambda place: place[1]):
         record = failed.get((key.architecture, key.kind, key.regime, length))
-        if record is not None and key.metric == "time":  # the shortest length says it all
+        if record is not None:  # the shortest length says it all
             found.setdefault((key.architecture, key.kind, key.regime), f"{short(key.architecture)}, {_regime(a, key)}, from "
                              f"{integer(length)} tokens ({record.status}: {short(record.reason, 80)})")  # fmt: skip
     return list(found.values())

@@ -15,7 +15,9 @@ def told(worse: list[Change], limit: float, found: Comparison) -> str:
     """How many are worse by more than the limit, and the worst of them; what could not be tested is said, never passed."""
     lost = f"; {integer(len(found.lost))} no longer end well, such as {found.lost[0]}" if found.lost else ""
     total, untested = len(found.changes), found.count("not tested")
-    open_ = f" ({integer(untested)} could not be tested: one round or seed)" if untested else ""
+    open_ = (
+        f" ({integer(untested)} could not be tested: one round or seed, or all differ by the same)" if untested else ""
+    )
     if not worse:
         most = f"by more than {digits(100 * limit)} %"
         return f"none of {integer(total)} is shown to be worse in {found.b} {most}{open_}{lost}"

@@ -132,8 +132,9 @@ class TaskRun:
     @property
     def example(self) -> tuple[str, str]:
         """What FLOPs are counted for, in names of metrics and in words: an image where that is known, else a token."""
-        of_images = any(measured(r, "train", "flops_per_image") is not None for r in self.costs.values())
-        return ("image", "an image") if of_images else ("token", "a token")
+        if any(measured(r, "train", "flops_per_image") is not None for r in self.costs.values()):
+            return "image", "an image"
+        return "token", "a source and a target token" if any(r.decoder for r in self.costs.values()) else "a token"
 
     @cached_property
     def splits(self) -> list[str]:

@@ -16,18 +16,35 @@ from reports.training.tables import who
 from results.predictions import load_alignments
 
 PREFIX = "prefix"  # as records name a model without an encoder
+LEAST = 0.01  # of a word's look: what goes to the source on average, for a number to say something
 
 
 def diagonality(shares: np.ndarray) -> float:
     """How far weight follows the order of words, of shares (target, source): 1 - mean distance of where a target word looks
-    from its own relative place, over what looking everywhere alike would give. 1 is the diagonal, 0 as good as uniform."""
+    from its own relative place, over what looking everywhere alike would give. 1 is the diagonal, 0 as good as uniform.
+
+    A target word counts by how much of its look goes to the source at all: in a decoder-only model the rest goes to the
+    target before it. NaN for one word, and where hardly anything goes to the source.
+    """
     rows, columns = shares.shape
-    if rows < 2 or columns < 2:
+    if rows < 2 or columns < 2 or shares.sum() < LEAST * rows:
         return float("nan")
     place_U1, place_1S = np.linspace(0, 1, rows)[:, None], np.linspace(0, 1, columns)[None]
     distance = np.abs(place_U1 - place_1S)
-    weights = shares / np.maximum(shares.sum(1, keepdims=True), 1e-9)
-    return float(1 - (weights * distance).sum(1).mean() / distance.mean())
+    return float(1 - (shares * distance).sum() / (shares.sum(1) * distance.mean(1)).sum())
+
+
+def most_diagonal(numbers: np.ndarray) -> tuple[int, ...] | None:
+    """Place of the largest, (layer, head); None where no head looks at the source."""
+    if not np.isfinite(numbers).any():
+        return None
+    return tuple(int(i) for i in np.unravel_index(int(np.nanargmax(numbers)), numbers.shape))
+
+
+def _mean(numbers: list[Any]) -> np.ndarray:
+    """Over sentences, of those that have a number; NaN where none has."""
+    table = np.ma.masked_invalid(np.array(numbers, dtype=float))
+    return np.asarray(np.ma.mean(table, axis=0).filled(np.nan))
 
 
 def alignments(task: TaskRun, cast: Cast, folder: Path) -> tuple[list[Plot], Table, list[str]]:
@@ -45,15 +62,19 @@ def alignments(task: TaskRun, cast: Cast, folder: Path) -> tuple[list[Plot], Tab
                 without.append(f"{label(c.name)}: {_why_none(record.decoder, found)}")
             continue
         by_head = [[[diagonality(np.array(head)) for head in layer] for layer in s["layers"]] for s in kept]
-        means = np.nanmean(np.array(by_head), axis=0)  # layer, head
-        layer, head = np.unravel_index(int(np.nanargmax(means)), means.shape)
-        whole = float(np.nanmean([[diagonality(np.array(one).mean(0)) for one in s["layers"]] for s in kept]))
+        means = _mean(by_head)  # layer, head
+        best = most_diagonal(means)
+        if best is None:
+            without.append(f"{label(c.name)}: its heads hardly look at the source")
+            continue
+        layer, head = best
+        whole = float(np.nanmean(_mean([[diagonality(np.array(one).mean(0)) for one in s["layers"]] for s in kept])))
         rows.append([
             who(cast, c.name), Value(f"{round(whole, 2) + 0.0:.2f}", whole, number=True),
             Value(f"{means[layer, head]:.2f}", float(means[layer, head]), number=True),
             Value(f"layer {layer + 1}, head {head + 1} of {means.shape[0]} × {means.shape[1]}"),
         ])  # fmt: skip
-        made.append(_map(f"{task.id}-alignment-{len(made)}", label(c.name), kept[len(kept) // 2], int(layer), int(head),
+        made.append(_map(f"{task.id}-alignment-{len(made)}", label(c.name), kept[len(kept) // 2], layer, head,
                          cast.looks[c.name].color, record is not None and record.decoder == PREFIX))  # fmt: skip
     columns = ["competitor", "diagonal, mean over layers", "most diagonal head", "which"]
     tell = {1: "1: word after word in order; 0: no more than looking everywhere alike"}

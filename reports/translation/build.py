@@ -47,7 +47,7 @@ def translations(board: Board, cast: Cast, folder: Path | None) -> Translations 
     maps, diagonal, unaligned = alignments(task, cast, folder)
     order = [s.name for s in board.standings]
     return Translations(
-        by_length(board, cast), sentences(written, cast, order), maps, diagonal, unaligned,
+        by_length(board, cast), sentences(written, cast, order, bool(facts.get("lowercase"))), maps, diagonal, unaligned,
         against_best(board, written, cast, bool(facts.get("lowercase"))), writing(board, cast), beams(board, cast),
         published(task),
         [(str(k), str(v)) for k, v in (facts.get("signatures") or {}).items()],

@@ -9,7 +9,7 @@ import numpy as np
 from reports.canvas import Plot
 from reports.shares import shares_map
 from reports.style import LIGHT
-from reports.translation.alignment import diagonality
+from reports.translation.alignment import diagonality, most_diagonal
 
 
 def maps(found: list[dict[str, Any]]) -> list[Plot]:
@@ -17,9 +17,11 @@ def maps(found: list[dict[str, Any]]) -> list[Plot]:
     made = []
     for i, one in enumerate(found):
         layers = [np.array(layer) for layer in one["layers"]]
-        heads = [(a, b, layer[b]) for a, layer in enumerate(layers) for b in range(len(layer))]
-        if heads and len(one["target"]) > 1 and len(one["source"]) > 1:
-            a, b, shares = max(heads, key=lambda head: diagonality(head[2]))
+        numbers = np.array([[diagonality(head) for head in layer] for layer in layers])
+        best = most_diagonal(numbers) if len(layers) else None
+        if best is not None:
+            a, b = best
+            shares = layers[a][b]
             name = str(one["competitor"])
             what = f"Alignment of {name}, layer {a + 1}, head {b + 1}"
             caption = (

@@ -37,12 +37,12 @@ class Sentence:
     why: str
 
 
-def sentences(written: Written, cast: Cast, order: list[Name]) -> list[Sentence]:
+def sentences(written: Written, cast: Cast, order: list[Name], lowercase: bool) -> list[Sentence]:
     """Those on which competitors differ most, then some that are spread evenly over all lengths."""
     from sacrebleu.metrics.chrf import CHRF
 
     systems = {name: written.first[name] for name in order if name in written.first}
-    chrf = CHRF()
+    chrf = CHRF(lowercase=lowercase)
     scores = np.array([
         [chrf.sentence_score(text, [reference]).score for text, reference in zip(texts, written.references, strict=True)]
         for texts in systems.values()

@@ -103,6 +103,9 @@ def test_scores_pair_by_seed() -> None:
     assert scores(a, b, paired=False).p > 0.5
     assert scores(a, a, paired=True).p == 1.0
     assert math.isnan(scores({0: 1.0}, {0: 2.0}, paired=True).p)
+    collapse = scores(dict.fromkeys(range(3), 1.0), dict.fromkeys(range(3), 0.5), paired=True)
+    assert math.isnan(collapse.p) and math.isnan(replace(collapse, value=0.5).p_beyond(0.1))  # told as not tested
+    assert collapse.p_beyond(0.1) == 1.0
 
 
 def test_what_is_worse_has_a_direction() -> None:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
+import pytest
+
+from reports.translation.alignment import diagonality, most_diagonal
 from reports.translation.compare import paired
 
 REFERENCES = [f"a small dog runs over field number {i} in the sun" for i in range(12)]
@@ -13,6 +19,23 @@ def test_systems_that_no_sentence_tells_apart_differ_by_nothing() -> None:
     same, other = paired([WORSE, list(WORSE)], REFERENCES, False)
     assert same.p is None and other.p == 1.0 and same.score == other.score > 0
     assert [one.p for one in paired([NOTHING, NOTHING], REFERENCES, False)] == [None, 1.0]
+
+
+def test_the_diagonal_is_one_and_looking_everywhere_nothing() -> None:
+    assert diagonality(np.eye(5)) == pytest.approx(1) and diagonality(np.full((5, 7), 1 / 7)) == pytest.approx(0)
+    assert diagonality(np.eye(5)[::-1]) < 0
+
+
+def test_a_word_counts_by_how_much_of_it_goes_to_the_source() -> None:
+    """In a decoder-only model the rest of a look goes to the target: a head that never looks at the source has no number."""
+    assert math.isnan(diagonality(np.zeros((5, 5))))
+    half = np.full((4, 4), 1 / 4)
+    half[2:] = 0
+    first = np.eye(4)[:, [0]] @ np.ones((1, 4)) / 4
+    assert diagonality(half) == pytest.approx(diagonality(half * 0.1))
+    assert diagonality(half) < 0.1 and diagonality(first) < 0.1
+    assert most_diagonal(np.array([[math.nan, 0.2], [0.5, math.nan]])) == (1, 0)
+    assert most_diagonal(np.array([[math.nan]])) is None
 
 
 def test_a_system_that_is_worse_everywhere_is_told_apart() -> None:

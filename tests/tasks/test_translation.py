@@ -29,7 +29,7 @@ from tasks.parallel import (
     tab_separated,
     with_text,
 )
-from tasks.translation import ParallelFileConfig, ParallelTask, TranslationConfig, parallel_file
+from tasks.translation import ParallelFileConfig, ParallelTask, TranslationConfig, _line, parallel_file
 
 WORDS = ("ein", "hund", "läuft", "über", "die", "wiese", "und", "der", "mann", "schläft")
 
@@ -99,6 +99,25 @@ def test_the_reference_itself_is_perfect_and_nothing_else(tmp_path: Path) -> Non
     assert worse["BLEU"] < 5
 
 
+def test_words_are_written_as_people_write_them(tmp_path: Path) -> None:
+    """So that a perfect output is worth 100, and a word that the vocabulary lacks is one wrong word by either tokeniser."""
+    lines = [f"a man in a t-shirt – isn't it , he asks no {i} ." for i in range(8)]
+    tidy = [line.replace(" ,", ",").replace(" .", ".") for line in lines]
+    work = task(tmp_path, test=[(line, line) for line in tidy], vocabulary=40)
+    words = work.tokenizers["target"]
+    whole = task(tmp_path / "whole", test=[(line, line) for line in tidy])
+    whole.pairs["train"] += [(line, line) for line in tidy]
+    known = ParallelTask("known", Parallel({**{p: list(v) for p, v in whole.pairs.items()}}, ("de", "xx"), {}),
+                         whole.config, tmp_path / "known")  # fmt: skip
+    target = known.tokenizers["target"]
+    written = [known.write(target.encode(_line(line, known.config)).tolist()) for line in tidy]
+    assert written == tidy
+    lost = work.write(words.encode("ein xylophon 3").tolist())
+    assert lost == "ein ⁇ 3"
+    assert bleu_of_words([lost], ["ein xylophon 3"]).value == bleu_of_words(["ein qqq 3"], ["ein xylophon 3"]).value
+    assert bleu([lost], ["ein xylophon 3"], False).value == bleu(["ein qqq 3"], ["ein xylophon 3"], False).value
+
+
 def test_lengths_with_few_sentences_have_no_score(tmp_path: Path) -> None:
     short = [("ein hund läuft", "dog runs there now")] * FEWEST + [(" ".join(["ein"] * 20), " ".join(["a"] * 20))]
     names = {score.metric for score in task(tmp_path, test=short).judge("test", [t for _, t in short])}
@@ -157,6 +176,14 @@ def test_empty_sides_are_left_out_and_counted() -> None:
     skipped = Skipped()
     assert with_text([("a", "b"), ("", "b"), ("a", "  ")], skipped) == [("a", "b")]
     assert skipped.notes == ["2 pairs were left out: a side is empty"]
+
+
+def test_a_test_split_stays_what_it_is_and_says_what_is_empty(tmp_path: Path) -> None:
+    work = task(tmp_path, test=[*pairs(10), ("", "b"), ("a", " ")])
+    assert len(work.shown("test")["sources"]) == 12
+    assert "2 pairs of test with an empty side are kept and count" in work.facts["notes"]
+    with pytest.raises(ValueError, match=r"test_target_path: .* set test_path"):
+        parallel_file(ParallelFileConfig(path="p.tsv", test_target_path="t"))
 
 
 def test_files_that_do_not_fit_are_one_clear_line(tmp_path: Path) -> None:
