@@ -6,13 +6,13 @@ Legend: B batch, T tokens, D width, H hidden width of one direction, L layers ti
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from architectures.blocks import BlockConfig, Mixer, ResidualStack
+from bench.capabilities import bfloat16_recurrences
 from bench.contract import BOTH_MODES, State, Traits
 
 # cuDNN refuses sequences of 65,536 tokens and more; half of that keeps clear of the edge and costs one more launch.
@@ -135,13 +135,6 @@ def fused_dtype(dtype: torch.dtype) -> torch.dtype:
     """The format in which cuDNN runs a recurrence that is asked for in `dtype`: float32 where it has none for bfloat16,
     rather than torch's own loop of small kernels."""
     return torch.float32 if dtype == torch.bfloat16 and not bfloat16_recurrences() else dtype
-
-
-@cache
-def bfloat16_recurrences() -> bool:
-    """Whether cuDNN (9.13) and torch (2.10) are new enough for recurrences in bfloat16."""
-    torch_version = tuple(int(part) for part in torch.__version__.split(".")[:2])
-    return torch_version >= (2, 10) and (torch.backends.cudnn.version() or 0) >= 91300
 
 
 def longest_chunk(x_BTD: Tensor) -> int:

@@ -53,7 +53,7 @@ def gather(data: RunData) -> list[Warn]:
     loads = [float(r.extra["load"]) for r in data.records if isinstance(r.extra.get("load"), int | float)]
     busy = [v for v in loads if v > BUSY]
     if busy:
-        found.append(Warn("other load", f"During {integer(len(busy))} of {integer(len(loads))} trials other programs "
+        found.append(Warn("other load", f"During {integer(len(busy))} of {integer(len(loads))} trials other work "
                                         f"used more than {BUSY} cores (at most {max(busy):.1f})."))  # fmt: skip
     protocols = sorted({r.protocol for r in data.records})
     if len(protocols) > 1:
@@ -64,7 +64,7 @@ def gather(data: RunData) -> list[Warn]:
         found += [Warn(f"{origin} note", str(text)) for text in dict.fromkeys(texts or ())]
     trial_notes: dict[str, int] = {}
     for record in data.records:
-        for text in dict.fromkeys(w for w in record.warnings if not w.startswith("other programs")):  # said above
+        for text in dict.fromkeys(w for w in record.warnings if not w.startswith(("other programs", "other work"))):
             trial_notes[text] = trial_notes.get(text, 0) + 1
     found += [Warn("trial note", f"{text} ({integer(n)} trials)") for text, n in sorted(trial_notes.items())]
     return found

@@ -16,6 +16,8 @@ from typing import Any
 import psutil
 import torch
 
+from bench.capabilities import bfloat16_recurrences
+
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ("bench", "architectures", "tasks", "run_all.py")
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
@@ -209,6 +211,11 @@ def _warnings(found: dict[str, Any]) -> list[str]:
     battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
     if battery is not None and not battery.power_plugged:
         warnings.append("running on battery: clocks may be held down")
+    if found["device"] != "cpu" and not bfloat16_recurrences():
+        warnings.append(
+            f"torch {found['torch']} with cuDNN {found['cudnn']} has no recurrences in bfloat16: where that is asked for, "
+            "recurrent networks run in float32"
+        )
     if throttled := throttling(found["device"]):
         warnings.append(throttled)
     return warnings

@@ -25,7 +25,7 @@ from reports.training.headline import headline, overall
 from reports.training.looks import Cast, cast
 from reports.training.scores import Board, board
 from reports.training.studies import studies
-from reports.translation.build import Translations, text_files, translations
+from reports.translation.build import Translations, numbers, text_files, translations
 from reports.verdicts import SYMBOLS
 from reports.words import count, names
 
@@ -94,6 +94,9 @@ def build(data: RunData, other: RunData | None = None) -> tuple[dict[str, Any], 
         csv[f"{suite}_benchmarks.csv"] = sentences.frame(training.tasks).to_csv(index=False)
     for one in boards:
         csv |= text_files(one, data.folder, suite)
+    for section in sections:
+        if section.written is not None:
+            csv |= numbers(section.written, section.task.name, suite)
     failures = thinned(tables.failures(training), f"{suite}_failures.csv")
     if failures.total:
         rows = [[v.text for v in row] for row in tables.failures(training).rows]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from reports.canvas import Plot
-from reports.shares import shares_map
+from reports.shares import heads_map, shares_map
 from reports.tables import Table, Value
 from reports.training.data import TaskRun, label
 from reports.training.looks import Cast
@@ -47,12 +48,30 @@ def _mean(numbers: list[Any]) -> np.ndarray:
     return np.asarray(np.ma.mean(table, axis=0).filled(np.nan))
 
 
-def alignments(task: TaskRun, cast: Cast, folder: Path) -> tuple[list[Plot], Table, list[str]]:
-    """A map of one sentence for every competitor that weighs the source's words, a number for all its sentences; and who
-    has none, and why."""
-    made: list[Plot] = []
+@dataclass(frozen=True)
+class Alignments:
+    """Of every competitor that weighs the source's words.
+
+    Attributes:
+        maps: the most diagonal head on one sentence, the same for all where all kept it. heads: all heads on it.
+        numbers: how diagonal, for all sentences; `rows` is the same by sentence and head, for a CSV file.
+        without: who has none, and why.
+    """
+
+    maps: list[Plot]
+    heads: list[Plot]
+    numbers: Table
+    rows: list[dict[str, Any]]
+    without: list[str]
+
+
+def alignments(task: TaskRun, cast: Cast, folder: Path) -> Alignments:
+    maps: list[Plot] = []
+    heads: list[Plot] = []
     rows: list[list[Value]] = []
+    numbers: list[dict[str, Any]] = []
     without: list[str] = []
+    chosen: list[str] = []
     for c in task.competitors:
         record = task.ok(c.name).get(0)
         found = load_alignments(folder, record.trial_id) if record is not None else []
@@ -61,6 +80,11 @@ def alignments(task: TaskRun, cast: Cast, folder: Path) -> tuple[list[Plot], Tab
             if record is not None:
                 without.append(f"{label(c.name)}: {_why_none(record.decoder, found)}")
             continue
+        numbers += [
+            {"task": task.name, "architecture": c.name[0], "variant": c.name[1], "sentence": i, "layer": layer + 1,
+             "head": head + 1, "diagonality": diagonality(np.array(shares))}
+            for i, s in enumerate(kept) for layer, of in enumerate(s["layers"]) for head, shares in enumerate(of)
+        ]  # fmt: skip
         by_head = [[[diagonality(np.array(head)) for head in layer] for layer in s["layers"]] for s in kept]
         means = _mean(by_head)  # layer, head
         best = most_diagonal(means)
@@ -74,11 +98,16 @@ def alignments(task: TaskRun, cast: Cast, folder: Path) -> tuple[list[Plot], Tab
             Value(f"{means[layer, head]:.2f}", float(means[layer, head]), number=True),
             Value(f"layer {layer + 1}, head {head + 1} of {means.shape[0]} × {means.shape[1]}"),
         ])  # fmt: skip
-        made.append(_map(f"{task.id}-alignment-{len(made)}", label(c.name), kept[len(kept) // 2], layer, head,
-                         cast.looks[c.name].color, record is not None and record.decoder == PREFIX))  # fmt: skip
+        sentence = next((s for s in kept if s["source"] == chosen), kept[len(kept) // 2])
+        chosen = chosen or sentence["source"]
+        identity, name, color = f"{task.id}-alignment-{len(maps)}", label(c.name), cast.looks[c.name].color
+        alone = record is not None and record.decoder == PREFIX
+        maps.append(_map(identity, name, sentence, layer, head, color, alone))
+        if means.size > 1:
+            heads.append(heads_map(f"{identity}-heads", name, sentence["layers"], color))
     columns = ["competitor", "diagonal, mean over layers", "most diagonal head", "which"]
     tell = {1: "1: word after word in order; 0: no more than looking everywhere alike"}
-    return made, Table(f"{task.id}-diagonal", columns, rows, help=tell), without
+    return Alignments(maps, heads, Table(f"{task.id}-diagonal", columns, rows, help=tell), numbers, without)
 
 
 def _why_none(decoder: str, found: list[dict[str, Any]]) -> str:

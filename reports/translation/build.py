@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from reports.canvas import Plot
 from reports.paired import mean
 from reports.tables import Table, Value
@@ -13,7 +15,7 @@ from reports.training.data import TaskRun, label, measured
 from reports.training.looks import Cast
 from reports.training.scores import Board
 from reports.training.tables import score_text, who
-from reports.translation.alignment import alignments
+from reports.translation.alignment import Alignments, alignments
 from reports.translation.compare import against_best
 from reports.translation.plots import by_length
 from reports.translation.read import read_written
@@ -27,9 +29,7 @@ class Translations:
 
     plots: list[Plot]
     sentences: list[Sentence]
-    maps: list[Plot]
-    diagonal: Table
-    unaligned: list[str]
+    alignments: Alignments
     bootstrap: Table
     writing: Table
     beams: Table
@@ -44,12 +44,10 @@ def translations(board: Board, cast: Cast, folder: Path | None) -> Translations 
     if written is None or folder is None:
         return None
     facts = task.raw.get("facts") or {}
-    maps, diagonal, unaligned = alignments(task, cast, folder)
-    order = [s.name for s in board.standings]
+    order, lowercase = [s.name for s in board.standings], bool(facts.get("lowercase"))
     return Translations(
-        by_length(board, cast), sentences(written, cast, order, bool(facts.get("lowercase"))), maps, diagonal, unaligned,
-        against_best(board, written, cast, bool(facts.get("lowercase"))), writing(board, cast), beams(board, cast),
-        published(task),
+        by_length(board, cast), sentences(written, cast, order, lowercase), alignments(task, cast, folder),
+        against_best(board, written, cast, lowercase), writing(board, cast), beams(board, cast), published(task),
         [(str(k), str(v)) for k, v in (facts.get("signatures") or {}).items()],
     )  # fmt: skip
 
@@ -63,6 +61,20 @@ def text_files(board: Board, folder: Path | None, prefix: str) -> dict[str, str]
     files = {f"{start}_reference.txt": written.references}
     files |= {f"{start}_{_file_name(label(name))}.txt": texts for name, texts in written.first.items()}
     return {name: "".join(line + "\n" for line in lines) for name, lines in files.items()}
+
+
+def numbers(section: Translations, task: str, prefix: str) -> dict[str, str]:
+    """What stands in tables of this part of the page only, as CSV files by name."""
+    start = f"{prefix}_{_file_name(task)}"
+    tables = {"bootstrap": section.bootstrap, "writing": section.writing, "beams": section.beams}
+    files = {
+        f"{start}_{name}.csv": pd.DataFrame([[v.text for v in row] for row in table.rows], columns=table.columns)
+        for name, table in tables.items()
+        if table.rows
+    }
+    if section.alignments.rows:
+        files[f"{start}_alignments.csv"] = pd.DataFrame(section.alignments.rows)
+    return {name: frame.to_csv(index=False) for name, frame in files.items()}
 
 
 def _file_name(text: str) -> str:
