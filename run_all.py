@@ -507,6 +507,8 @@ def _translate(places: Places, text: str, name: str, plugins: tuple[str, ...]) -
             found += answer.result
     finally:
         worker.close()
+    for note in dict.fromkeys(one["note"] for one in found if one["note"]):
+        _say(f"warning: {note}")
     for one in found:
         print(f"{one['competitor']:<28} {one['text']}")
     places.site.mkdir(parents=True, exist_ok=True)

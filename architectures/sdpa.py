@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -51,22 +52,25 @@ def attend(
     """
     if q_BHTK.is_cuda and q_BHTK.shape[3] % HEAD_STEP:
         return _padded(q_BHTK, k_BHJK, v_BHJK, mask, causal, scale)
-    if q_BHTK.is_cuda and mask is not None and mask.requires_grad:
+    product = partial(F.scaled_dot_product_attention, q_BHTK, k_BHJK, v_BHJK, mask, is_causal=causal, scale=scale)
+    if not q_BHTK.is_cuda:
+        return product()
+    if mask is not None and mask.requires_grad:
         with sdpa_kernel(LEARNED_MASK):
-            return F.scaled_dot_product_attention(q_BHTK, k_BHJK, v_BHJK, attn_mask=mask, scale=scale)
+            return product()
     # Streaming steps (few queries) see another number of keys each time: nothing to learn from timing one.
-    if not q_BHTK.is_cuda or q_BHTK.shape[2] != k_BHJK.shape[2] or torch.compiler.is_compiling():
-        return F.scaled_dot_product_attention(q_BHTK, k_BHJK, v_BHJK, attn_mask=mask, is_causal=causal, scale=scale)
+    if q_BHTK.shape[2] != k_BHJK.shape[2] or torch.compiler.is_compiling():
+        return product()
     if q_BHTK.shape[2] < TIMED_FROM:
         with sdpa_kernel(IN_ORDER, set_priority=True):
-            return F.scaled_dot_product_attention(q_BHTK, k_BHJK, v_BHJK, attn_mask=mask, is_causal=causal, scale=scale)
+            return product()
     needs_grad = torch.is_grad_enabled() and q_BHTK.requires_grad
     kind = None if mask is None else mask.dtype  # nothing, where to look, or numbers to add
     key = (q_BHTK.shape, k_BHJK.shape, q_BHTK.dtype, q_BHTK.device, kind, causal, needs_grad)
     if key not in _chosen:
         _chosen[key] = fastest(CANDIDATES, lambda b: _time(b, q_BHTK, k_BHJK, v_BHJK, mask, causal, needs_grad))
     with sdpa_kernel(_chosen[key]):
-        return F.scaled_dot_product_attention(q_BHTK, k_BHJK, v_BHJK, attn_mask=mask, is_causal=causal, scale=scale)
+        return product()
 
 
 def _padded(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scale: float | None) -> Tensor:

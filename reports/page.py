@@ -106,7 +106,7 @@ def render_comparison(one: Run, other: Run, site: Path) -> tuple[Path, Compariso
         a, b = load(one), load(other)
         found = compare(a, b)
         context, csv = build(a, b, found)
-    except StoreError:
+    except (StoreError, ReportError):
         raise
     except ValueError as error:
         raise ReportError(str(error)) from None

@@ -95,6 +95,7 @@ def test_a_sentence_of_ones_own(done: tuple[subprocess.CompletedProcess[str], Pa
     assert found.returncode == 0, found.stderr
     who = {line.split("  ")[0] for line in found.stdout.splitlines()}
     assert who == {"attention", "gru baseline", "gru one vector"}
+    assert "warning: the text has 16 tokens, the sources of parallel_file" in found.stderr
     page = (out / "site" / "translate.html").read_text(encoding="utf-8")
     assert "Open &lt;b&gt;file" in page and "<b>file" not in page
 

@@ -16,7 +16,8 @@ from bench.translator import Writer
 
 
 def translate(payload: dict[str, Any], places: Places) -> list[dict[str, Any]]:
-    """What each model writes and looks at: see `bench.training.writing.aligned`, and "competitor".
+    """What each model writes and looks at: see `bench.training.writing.aligned`; also "competitor", and "note" for what a
+    reader should know.
 
     Args:
         payload: "text"; "task", "task_settings" and "mode"; "models", each with "competitor", "architecture", "settings",
@@ -29,11 +30,6 @@ def translate(payload: dict[str, Any], places: Places) -> list[dict[str, Any]]:
     ids = task.encode(payload["text"])
     if not payload["text"].strip() or not ids:
         raise ValueError("--translate: the text is empty")
-    if len(ids) > (most := task.shape.longest):
-        raise ValueError(
-            f"--translate: the text has {len(ids)} tokens, the sources of {payload['task']} at most {most}; "
-            "give it sentence by sentence"
-        )
     found = []
     for model in payload["models"]:
         recipe = Recipe.model_validate(model["recipe"])
@@ -51,5 +47,14 @@ def translate(payload: dict[str, Any], places: Places) -> list[dict[str, Any]]:
                 f"{model['weights']} does not fit the task as it is now (another vocabulary?); run the suite again"
             ) from error
         net.eval()
-        found.append({"competitor": model["competitor"], **aligned(task, cast(Writer, net), ids, recipe, "cpu")})
+        found.append({
+            "competitor": model["competitor"], "note": _note(len(ids), task.shape.longest, payload["task"]),
+            **aligned(task, cast(Writer, net), ids, recipe, "cpu"),
+        })  # fmt: skip
     return found
+
+
+def _note(tokens: int, longest: int, task: str) -> str:
+    if tokens <= longest:
+        return ""
+    return f"the text has {tokens} tokens, the sources of {task} at most {longest}: give it sentence by sentence"

@@ -192,6 +192,16 @@ def test_the_page_of_a_pair(scaling_pair: tuple[Run, Run], tmp_path: Path) -> No
     assert set(table[table.verdict == "slower"].architecture) == {"attention"}
 
 
+def test_a_plan_of_others_writes_nothing_elsewhere(scaling_pair: tuple[Run, Run], tmp_path: Path) -> None:
+    run = Run.open(Path(shutil.copytree(scaling_pair[0].folder, tmp_path / "runs" / "copy")))
+    run.write_json("plan.json", run.read_json("plan.json") | {"run_id": f"../../../{tmp_path.name}-x"})
+    page, _ = render_comparison(run, scaling_pair[1], tmp_path / "deep" / "site")
+    assert page.is_relative_to(tmp_path / "deep" / "site") and {p.name for p in tmp_path.iterdir()} == {"runs", "deep"}
+    run.write_json("plan.json", run.read_json("plan.json") | {"architectures": [{}]})
+    with pytest.raises(ReportError, match=r"cannot be shown .* damaged"):
+        render_comparison(run, scaling_pair[1], tmp_path / "deep" / "site")
+
+
 def test_a_training_pair(tmp_path: Path) -> None:
     worse = replace(PROBE, runners=tuple(replace(r, score=r.score - 0.2) if r.architecture == "conv" else r
                                          for r in PROBE.runners))  # fmt: skip
