@@ -35,6 +35,10 @@ class Mean:
     high: float
     n: int
 
+    def toward(self, better: str) -> float:
+        """The worse end of the interval; the value of a single seed."""
+        return self.value if self.n < 2 else self.low if better == "higher" else self.high
+
 
 @dataclass(frozen=True)
 class Difference:

@@ -33,6 +33,10 @@ def winner(board: Board) -> tuple[str, str, str] | None:
     if lead.mean is None:
         return None
     what = f"{task.test_split} {task.primary.words} {score_text(lead.mean.value)}"
+    if (nothing := board.nothing_learnt) is not None:
+        name = short(nothing.label, 60)
+        detail = f"{name}: {score_text(nothing.value)}; the best mean has {short(lead.label)}, {what}"
+        return "nobody", f"shown to be better than “{name}” on {short(task.name)}", detail
     if lead.mean.n < 2:
         return short(lead.label), f"best on {short(task.name)} in a single seed", f"{what}; one seed gives no rank"
     interval = f"[{score_text(lead.mean.low)}, {score_text(lead.mean.high)}], {lead.mean.n} seeds"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from reports.notices import Warn
 from reports.training.data import TaskRun
 from reports.training.scores import Board
+from reports.training.tables import score_text
 from reports.training.tuning import edge
 from reports.words import integer, names, short
 
@@ -14,7 +15,7 @@ def gather(boards: list[Board]) -> list[Warn]:
     found = []
     for board in boards:
         task = board.task
-        found += [*_seeds(task), *_edges(task), *_stopped(task)]
+        found += [*_seeds(task), *_nothing(board), *_edges(task), *_stopped(task)]
         absent = [s.label for s in board.standings if s.mean is None]
         if absent:
             found.append(Warn(f"unranked on {short(task.name)}", f"On {task.name} {integer(len(absent))} of "
@@ -34,6 +35,15 @@ def _seeds(task: TaskRun) -> list[Warn]:
             f"{task.name} ran with {task.seeds} of at least 3 seeds: intervals are wide and most ranks tie.",
         )
     ]
+
+
+def _nothing(board: Board) -> list[Warn]:
+    reference, task = board.nothing_learnt, board.task
+    if reference is None:
+        return []
+    return [Warn(f"nothing learnt on {short(task.name)}", f"On {task.name} nobody is shown to be better than "
+                 f"“{short(reference.label, 60)}” ({score_text(reference.value)}): who is ahead or tied there says nothing about "
+                 "architectures. Longer training or larger models may.")]  # fmt: skip
 
 
 def _stopped(task: TaskRun) -> list[Warn]:

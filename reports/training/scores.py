@@ -10,7 +10,7 @@ import numpy as np
 from reports.data import STOP_WORDS
 from reports.paired import Mean, Pair, compare, mean, ranks
 from reports.ranks import Rank
-from reports.training.data import Competitor, Name, TaskRun
+from reports.training.data import Competitor, Name, Reference, TaskRun
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,19 @@ class Board:
     def first(self) -> list[Standing]:
         """Those whose rank interval begins at 1: nobody is shown to be better. With a single seed, the leader."""
         return [s for s in self.ranked if s.rank is not None and s.rank.low == 1] or self.ranked[:1]
+
+    @property
+    def nothing_learnt(self) -> Reference | None:
+        """What takes no learning and nobody is shown to be better than: chance, or the floor of a model without memory. None
+        where somebody is (by the interval of its mean, or a single seed's score)."""
+        task = self.task
+        bounds = [s.mean.toward(task.primary.better) for s in self.ranked if s.mean is not None]
+        for reference in task.references if bounds else ():
+            floor = reference.kind in ("chance", "floor") and reference.metric == task.primary.name
+            holds = floor and reference.holds(task.test_split)
+            if holds and not any(task.primary.beats(bound, reference.value) for bound in bounds):
+                return reference
+        return None
 
     def pair(self, a: Name, b: Name) -> Pair | None:
         """The comparison of two competitors, first minus second as in `pairs`; None where they were not compared."""

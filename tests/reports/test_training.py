@@ -13,9 +13,10 @@ import pytest
 
 from reports.data import load
 from reports.page import render, render_index
+from reports.training import notices as training_notices
 from reports.training.ablations import ablations
 from reports.training.data import TaskRun, read
-from reports.training.headline import headline
+from reports.training.headline import headline, winner
 from reports.training.looks import MOST_LINES, cast
 from reports.training.scores import Board, board
 from results.store import Run
@@ -261,3 +262,14 @@ def many(task: Planted, count: int) -> Planted:
 def test_many_competitors_and_long_names(make: Callable[[], Planted], tmp_path: Path) -> None:
     page = render(make_training(tmp_path / "runs", tasks=(make(),)), tmp_path / "site").read_text(encoding="utf-8")
     assert "Leaderboard" in page and "<script>alert" not in page
+
+
+def test_where_nobody_is_above_chance_nobody_is_called_the_best(tmp_path: Path) -> None:
+    """Whoever is ahead of others at chance is ahead by luck."""
+    poor = replace(PROBE, runners=tuple(replace(r, score=1 / 16 - 0.02) for r in PROBE.runners))
+    for planted, nothing in ((poor, True), (PROBE, False)):
+        data = load(make_training(tmp_path, f"run{nothing}", (planted,)))
+        (one,) = [board(task) for task in read(data).tasks]
+        card = winner(one)
+        assert card is not None and (card[0] == "nobody") is nothing
+        assert any("nothing learnt" in w.short for w in training_notices.gather([one])) is nothing
