@@ -42,7 +42,7 @@ def _nothing(board: Board) -> list[Warn]:
     if reference is None:
         return []
     return [Warn(f"nothing learnt on {short(task.name)}", f"On {task.name} nobody is shown to be better than "
-                 f"“{short(reference.label, 60)}” ({score_text(reference.value)}): who is ahead or tied there says nothing about "
+                 f"“{short(reference.label, 60)}” ({score_text(reference.value)}): who is ahead there says nothing about "
                  "architectures. Longer training or larger models may.")]  # fmt: skip
 
 
