@@ -11,6 +11,7 @@ from bench.trial import Trial
 
 MOST_SECONDS = 15.0  # of looking, in all; what is left then is taken for the mean of the others
 PATIENCE = 20.0  # seconds for one look
+FIRST_PATIENCE = 60.0  # until one has come: without any, nothing is foreseen
 
 
 class Asker:
@@ -23,14 +24,16 @@ class Asker:
     def __init__(self, pool: Pool, worker: Worker | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.pool, self.worker, self.clock = pool, worker, clock
         self.until = clock() + MOST_SECONDS
+        self.seen = False
 
     def look(self, trial: Trial, asked: dict[str, Any]) -> Any:
         if self.clock() > self.until:
             return None
         if self.worker is None or not self.worker.alive():
             self.worker = self.pool.start()
-        patience = min(PATIENCE, trial.timeout)
+        patience = min(PATIENCE if self.seen else FIRST_PATIENCE, trial.timeout)
         answer = self.worker.call("probe", {"trial": trial, **asked}, timeout=patience, memory=trial.memory)
+        self.seen = self.seen or answer.status == "ok"
         return answer.result if answer.status == "ok" else None
 
     def close(self) -> None:

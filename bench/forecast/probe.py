@@ -33,7 +33,7 @@ from bench.trial import Trial
 
 LOOKED_AT = 32  # training batches whose sizes are looked at, to find usual ones
 STEPS = 3  # of training, timed
-SLOW = 0.15  # seconds of a step after which two are enough
+SLOW, VERY_SLOW = 0.15, 2.0  # seconds of a step after which two are enough, and after which the first serves
 SLOW_PASS = 0.04  # seconds of a pass after which longer ones are extrapolated
 TRACED_TOKENS = 8  # a short trace tells what longer ones take
 TOKENS = 4  # generated
@@ -75,6 +75,8 @@ def _usual(work: Task, recipe: Recipe, seed: int) -> list[int]:
 
 
 def _step(training: Training, work: Task, recipe: Recipe, seed: int, first: float) -> float:
+    if first > VERY_SLOW:
+        return first
     count = 2 if first > SLOW else STEPS
     return statistics.median(training.rehearse(step) for step in _usual(work, recipe, seed)[1 : count + 1])
 
