@@ -80,12 +80,12 @@ def alignments(task: TaskRun, cast: Cast, folder: Path) -> Alignments:
             if record is not None:
                 without.append(f"{label(c.name)}: {_why_none(record.decoder, found)}")
             continue
+        by_head = [[[diagonality(np.array(head)) for head in layer] for layer in s["layers"]] for s in kept]
         numbers += [
             {"task": task.name, "architecture": c.name[0], "variant": c.name[1], "sentence": i, "layer": layer + 1,
-             "head": head + 1, "diagonality": diagonality(np.array(shares))}
-            for i, s in enumerate(kept) for layer, of in enumerate(s["layers"]) for head, shares in enumerate(of)
+             "head": head + 1, "diagonality": value}
+            for i, layers in enumerate(by_head) for layer, row in enumerate(layers) for head, value in enumerate(row)
         ]  # fmt: skip
-        by_head = [[[diagonality(np.array(head)) for head in layer] for layer in s["layers"]] for s in kept]
         means = _mean(by_head)  # layer, head
         best = most_diagonal(means)
         if best is None:
