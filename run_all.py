@@ -105,7 +105,7 @@ def main(
     ] = "",
     trainings_per_device: Annotated[
         int,
-        typer.Option(min=1, help="that may share a GPU (or a machine's cores) with --executor ray; timings never do"),
+        typer.Option(min=1, help="that may share a GPU (or a machine's cores); timings never do"),
     ] = 1,
     devices_per_trial: Annotated[
         int, typer.Option(min=1, help="GPUs that one training spreads over, data-parallel")
@@ -204,6 +204,7 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
     from bench.execute.executor import LocalExecutor
     from bench.execute.progress import Progress, duration
     from bench.execute.runner import Runner, Stamp
+    from bench.execute.side_by_side import SideBySide, share_cores
     from bench.execute.worker import Pool
     from bench.forecast.estimate import FILE, lines, past
     from bench.kinds.common import Context
@@ -220,13 +221,19 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
         from reports.beside import check
 
         check({"suite": suite.suite, "kind": suite.kind}, choice.beside, other.read_json("plan.json"))
-    for option, wanted in (("--pretrained", start is not None), ("--devices-per-trial", choice.devices_per_trial > 1)):
+    at_once = choice.trainings_per_device
+    for option, wanted in (
+        ("--pretrained", start is not None), ("--devices-per-trial", choice.devices_per_trial > 1),
+        ("--trainings-per-device", at_once > 1),
+    ):  # fmt: skip
         if wanted and suite.kind != "train":
             raise Stop(f"suite '{suite.suite}' trains nothing; leave {option} out")
     if choice.budget:
         read_budget(choice.budget)  # a mistake is told before anything is looked at
     pool = Pool(PACKAGES, choice.plugins, data=places.workplace())
     cluster = _cluster(choice, pool)
+    if at_once > 1 and not cluster:
+        share_cores(at_once)
     known = _describe(pool, "cpu" if cluster else choice.device, choice.devices_per_trial)
     device = cluster.device if cluster else known["environment"]["device"]
     preset = choice.preset or ("quick" if device == "cpu" else "standard")
@@ -240,13 +247,13 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
 
     began_planning = time.perf_counter()
     context = Context(suite, preset, spec, known, pool, device, _command(), _now(), start, plugins=choice.plugins,
-                      devices=choice.devices_per_trial)  # fmt: skip
+                      devices=choice.devices_per_trial, at_once=at_once)  # fmt: skip
     prepared = _kind(suite.kind)(context)
     sections["planning"] = time.perf_counter() - began_planning
     name = _fresh_name(places.runs, prepared.run_id) if fresh else prepared.run_id
     prepared, guess = foresee(
         prepared, places.runs / name, choice.budget, sections, always=dry_run, never=preset == "smoke",
-        slots=cluster.slots if cluster else 1,
+        slots=cluster.slots if cluster else at_once,
     )  # fmt: skip
     for words in prepared.left_out:
         _say(f"left out for --budget {choice.budget}: {words}")
@@ -270,7 +277,7 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
     stamp = Stamp(suite.suite, environment["environment_id"], environment["git_commit"], environment["git_dirty"])
     terminal = sys.stdout.isatty() and not os.environ.get("CI")
     interrupted = False
-    executor = cluster or LocalExecutor(pool)
+    executor = cluster or (SideBySide(pool, at_once) if at_once > 1 else LocalExecutor(pool))
     executor.attach(run.folder)
     foreseen = guess.seconds if guess is not None else ()
     with Progress(prepared.planned(), terminal, foreseen, lambda: executor.slots) as progress:
@@ -308,12 +315,8 @@ def _cluster(choice: _Choice, pool: Any) -> Any:
     if choice.executor not in ("local", "ray"):
         raise Stop(f"--executor: no '{choice.executor}'; {did_you_mean(choice.executor, ['local', 'ray'])}")
     if choice.executor == "local":
-        for option, given in (
-            ("--address", choice.address),
-            ("--trainings-per-device", choice.trainings_per_device > 1),
-        ):
-            if given:
-                raise Stop(f"{option} is for --executor ray; add that, or leave it out")
+        if choice.address:
+            raise Stop("--address is for --executor ray; add that, or leave it out")
         return None
     from bench.execute.cluster import Cluster
 

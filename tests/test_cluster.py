@@ -121,7 +121,6 @@ def test_machines_must_be_alike_but_for_some_memory() -> None:
     [
         (("--executor", "rai"), "did you mean 'ray'?"),
         (("--address", "localhost:6379"), "--address is for --executor ray"),
-        (("--trainings-per-device", "2"), "--trainings-per-device is for --executor ray"),
         (("--devices-per-trial", "2"), "trains nothing; leave --devices-per-trial out"),
         (("--executor", "ray", "--device", "cuda:1"), "auto, cpu or cuda"),
     ],

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.execute.executor import Ended, Told
+from bench.execute.executor import Ended, Told, shared, shares
 from bench.execute.station import MARK, Kit, Station
 from bench.execute.worker import Answer, Pool
 from bench.trial import Trial
@@ -33,7 +33,6 @@ ROOT = Path(__file__).resolve().parents[2]
 NOT_SENT = [".git", ".venv*", "results/runs", "results/reference", "reports/site", "docs", "tests", "**/__pycache__"]
 ALIKE = ("device_name", "cpu", "cores", "threads", "memory", "python", "torch", "cuda", "cudnn", "tf32", "driver")
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "SEQBENCH_CACHE")  # as they are where the command runs
-SIDE_BY_SIDE = ("check", "graph", "path", "train")  # kinds whose result does not depend on what else the device does
 MOST_LOSSES = 3  # machines that one trial may lose before it is taken to be what kills them
 LOOK_SECONDS = 2.0  # between two looks at who has joined, and at how far trials are
 PATIENCE = 120.0  # seconds without a single device, after which there is no point in waiting
@@ -291,7 +290,7 @@ class Cluster:
             flight.place = place
             flight.lane = next(n for n in range(self.lanes) if n not in place.running)
             place.running[flight.lane] = ticket
-            place.whole = flight.trial.kind not in SIDE_BY_SIDE
+            place.whole = not shares(flight.trial)
             place.warm.add(flight.trial.worker)
             call = place.station.run.remote(flight.lane, ticket, flight.trial)
             self.calls[call] = ticket
@@ -302,7 +301,7 @@ class Cluster:
         for place in self.places:
             beside = [p for p in self.places if p.machine == place.machine]
             load = sum(len(p.running) for p in beside)
-            alone = trial.kind not in SIDE_BY_SIDE or any(p.whole and p.running for p in beside)
+            alone = not shares(trial) or any(p.whole and p.running for p in beside)
             if load == 0 or (not alone and load < self.lanes):
                 free.append((load, len(place.running), trial.worker not in place.warm, len(free), place))
         return min(free)[-1] if free else None
@@ -324,8 +323,7 @@ class Cluster:
         if flight.lost:
             ended.answer.notes.append(f"run again after the machine it ran on was lost ({flight.lost}x)")
             ended.answer.extra["machines_lost"] = flight.lost
-        if self.lanes > 1 and flight.trial.kind == "train":
-            ended.answer.notes.append(f"up to {self.lanes} trainings shared its device: its times are not comparable")
+        shared(ended.answer, flight.trial, self.lanes)
         return ended
 
     def _lost(self, ticket: int, flight: _Flight) -> Ended | None:
@@ -357,8 +355,8 @@ class Cluster:
                     answer.extra["checkpoint"] = ""
 
     def _tell(self, on_progress: Told) -> None:
-        """How far the longest-running trial is."""
-        for ticket, flight in self.flights.items():
+        """How far the trial is that was started last."""
+        for ticket, flight in reversed(self.flights.items()):
             if flight.place is not None and ticket in self.calls.values():
                 try:
                     done, of, words = self.ray.get(flight.place.station.progress.remote(), timeout=LOOK_SECONDS)[

@@ -1,4 +1,5 @@
-"""Where trials are run: here, one after another, or many at once on the machines of a cluster (bench.execute.cluster)."""
+"""Where trials are run: here, one after another; here, side by side (bench.execute.side_by_side); or on the machines of a
+cluster (bench.execute.cluster)."""
 
 from __future__ import annotations
 
@@ -10,9 +11,11 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.execute.worker import Answer, Pool, Worker
+from bench.measure.cores import usable_cores
 from bench.trial import Trial
 
 Told = Callable[[int, int, str], None]
+SIDE_BY_SIDE = ("check", "graph", "path", "train")  # kinds whose result does not depend on what else the device does
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,18 @@ class Executor(Protocol):
     def close(self) -> None:
         """End what is still running."""
         ...
+
+
+def shares(trial: Trial) -> bool:
+    """Whether others may run on its device meanwhile."""
+    return trial.kind in SIDE_BY_SIDE
+
+
+def shared(answer: Answer, trial: Trial, slots: int) -> None:
+    """Have the answer say that up to `slots` trainings ran on one device. Its neighbours are no other work."""
+    answer.others = max(0.0, answer.others - (slots - 1) * max(1, usable_cores() // slots))
+    if slots > 1 and trial.kind == "train":
+        answer.notes.append(f"up to {slots} trainings shared its device: its times are not comparable")
 
 
 class Lane:

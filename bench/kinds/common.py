@@ -30,7 +30,7 @@ class Context:
         pretrained: folder of a run whose encoders are the place to start from; None to start from nothing.
         budget: what was cut for lack of time, see bench.allowance.entry; empty where nothing was.
         plugins: files and modules that were registered.
-        devices: that one training spreads over.
+        devices: that one training spreads over. at_once: trainings that may share a device, and so its memory.
     """
 
     suite: SuiteFile
@@ -45,6 +45,7 @@ class Context:
     budget: dict[str, Any] = field(default_factory=dict)
     plugins: tuple[str, ...] = ()
     devices: int = 1
+    at_once: int = 1
 
     @property
     def memory_limit(self) -> int:

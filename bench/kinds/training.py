@@ -251,11 +251,12 @@ class TrainingSuite:
             training["devices"] = context.devices
         if c.start is not None and kind == "train":
             training["pretrained"] = c.start.of(fields["seed"])
+        part = 1 / context.at_once if kind == "train" else 1.0
         return Trial(
             kind=kind, architecture=c.architecture, variant=c.variant, task=c.task, mode=spec.mode,
             width=c.found.get("width", 0), depth=c.depth, parameters=c.found.get("parameters", 0), dtype=spec.dtype,
             device=context.device, settings=c.found.get("config", c.settings), seconds=spec.seconds, limit=spec.limit,
-            memory=context.memory_limit, silence=spec.silence, device_memory=spec.device_memory_share,
+            memory=int(context.memory_limit * part), silence=spec.silence, device_memory=spec.device_memory_share * part,
             source=c.source, fingerprint=task.found["fingerprint"],
             task_settings=task.plan.settings, training=training,
             decoder=recipe.decoder_words if task.found["shape"]["target_length"] else "", **{**defaults, **fields},

@@ -17,6 +17,7 @@ import psutil
 import torch
 
 from bench.capabilities import bfloat16_recurrences
+from bench.measure.cores import usable_cores
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ("bench", "architectures", "tasks", "run_all.py")
@@ -54,7 +55,7 @@ def environment(device: str) -> dict[str, Any]:
         "device": device,
         "device_name": torch.cuda.get_device_name(device) if on_cuda else cpu_name(),
         "cpu": cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "memory_bytes": psutil.virtual_memory().total,
         "gpu_memory_bytes": torch.cuda.get_device_properties(device).total_memory if on_cuda else None,
