@@ -28,6 +28,8 @@ FILE_TASKS = (
 )  # which of them a YAML file describes is the suite's matter
 FILE_TASKS_PATHS = ("path", "test_path", "target_path", "test_target_path")
 OK, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+LONG = 300.0  # seconds of a run, from which on it matters that trainings could run side by side
+MOST_AT_ONCE = 8  # of them that are suggested: each has but its part of the memory
 
 
 class Stop(Exception):
@@ -253,7 +255,7 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
     name = _fresh_name(places.runs, prepared.run_id) if fresh else prepared.run_id
     prepared, guess = foresee(
         prepared, places.runs / name, choice.budget, sections, always=dry_run, never=preset == "smoke",
-        slots=cluster.slots if cluster else at_once,
+        slots=cluster.slots if cluster else at_once, at_once=at_once,
     )  # fmt: skip
     for words in prepared.left_out:
         _say(f"left out for --budget {choice.budget}: {words}")
@@ -261,6 +263,8 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
         print("\n".join(prepared.describe()))
         if guess is not None:
             print("\n".join(lines(guess, past(list_runs(places.runs), environment["environment_id"]))))
+            for words in _side_by_side(choice, suite, environment, guess.wall_s):
+                print(words)
         return OK
     if prepared.problem:
         raise Stop(f"nothing can be run: {prepared.problem}")
@@ -274,6 +278,8 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
     if guess is not None and math.isfinite(guess.wall_s):
         run.write_json(FILE, guess.to_plain())
     _say(f"{suite.suite} {preset} on {environment['device_name']}: {prepared.headline()}")
+    for words in _side_by_side(choice, suite, environment, guess.wall_s) if guess is not None else ():
+        _say(words)
     stamp = Stamp(suite.suite, environment["environment_id"], environment["git_commit"], environment["git_dirty"])
     terminal = sys.stdout.isatty() and not os.environ.get("CI")
     interrupted = False
@@ -306,6 +312,17 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
     if interrupted:
         raise KeyboardInterrupt
     return SOME_FAILED if tally.statuses["error"] or tally.statuses["nan"] else OK
+
+
+def _side_by_side(choice: _Choice, suite: Any, environment: dict[str, Any], seconds: float) -> list[str]:
+    """What would make a long run on a CPU shorter, where it is not used: small models gain little from a second core."""
+    used = choice.trainings_per_device > 1 or choice.devices_per_trial > 1 or choice.executor != "local"
+    if suite.kind != "train" or environment["device"] != "cpu" or used or not seconds > LONG:
+        return []
+    many = min(environment["cores"], MOST_AT_ONCE)
+    return (
+        [f"  --trainings-per-device {many} would train {many} models at once, see docs/running.md"] if many > 1 else []
+    )
 
 
 def _cluster(choice: _Choice, pool: Any) -> Any:

@@ -108,6 +108,21 @@ def test_an_estimate_adds_up_and_a_busy_machine_takes_longer() -> None:
     assert alone.trials == 2 and alone.memory_bytes == 1 << 20 and alone.peak_disk_bytes > alone.disk_bytes > 0
 
 
+def test_trainings_share_a_device_and_timings_do_not() -> None:
+    class Seconds(TrainingForecast):
+        def seconds(self, trials: Any) -> list[float]:
+            return [60.0 if trial.kind == "train" else 10.0 for trial in trials]
+
+    trials, forecast = [FINAL, FINAL, CELL], Seconds({("t", "a", ""): LOOK})
+    assert estimate(trials, forecast, {}).wall_s == 130
+    shared = estimate(trials, forecast, {}, slots=2, at_once=2)
+    assert (shared.wall_s, shared.devices, shared.device_s) == (70, 1, 70)
+    two = estimate(trials, forecast, {}, slots=2)
+    assert (two.wall_s, two.devices, two.device_s) == (65, 2, 130)
+    both = estimate(trials, forecast, {}, slots=4, at_once=2)
+    assert (both.wall_s, both.devices) == (35, 2)
+
+
 def test_time_counts_as_lost_only_where_others_used_it(monkeypatch: pytest.MonkeyPatch) -> None:
     at = {"wall": 0.0, "own": 0.0, "everybody": 0.0}
     clock = quiet.QuietClock("cpu")

@@ -31,7 +31,7 @@ class Planted:
     """Runs nothing: each trial ends as `ends` says, after others that were started with it, in an order of its own."""
 
     def __init__(self, slots: int, ends: dict[str, tuple[str, str]], seed: int = 0) -> None:
-        self.slots = slots
+        self.slots, self.at_once = slots, 1
         self.ends = ends
         self.random = random.Random(seed)
         self.running: dict[int, Trial] = {}

@@ -13,7 +13,9 @@ from bench.execute.executor import Ended, shared
 from bench.execute.side_by_side import SideBySide, share_cores
 from bench.execute.worker import Answer, Pool
 from bench.measure.cores import usable_cores
+from bench.spec import load_suite
 from bench.trial import Trial
+from run_all import _Choice, _side_by_side
 from tests.command import run_all, run_all_anew
 from tests.test_cluster import SMALL, learnt
 from tests.test_faults import only_run, records
@@ -132,6 +134,25 @@ def most_memory(folder: Path) -> int:
     lines = (only_run(folder).folder / "trials.jsonl").read_text().splitlines()
     (found,) = {one.memory for one in map(Trial.from_json, lines) if one.kind == "train"}
     return found
+
+
+@pytest.mark.parametrize(
+    ("suite", "changes", "device", "cores", "seconds", "many"),
+    [
+        ("lm", {}, "cpu", 2, 900.0, 2), ("lm", {}, "cpu", 64, 900.0, 8), ("lm", {}, "cpu", 1, 900.0, 0),
+        ("lm", {}, "cuda", 16, 900.0, 0), ("lm", {}, "cpu", 2, 60.0, 0), ("lm", {}, "cpu", 2, float("nan"), 0),
+        ("scaling", {}, "cpu", 2, 900.0, 0), ("lm", {"trainings_per_device": 2}, "cpu", 2, 900.0, 0),
+        ("lm", {"executor": "ray"}, "cpu", 2, 900.0, 0), ("lm", {"devices_per_trial": 2}, "cpu", 2, 900.0, 0),
+    ],
+)  # fmt: skip
+def test_long_runs_say_what_would_make_them_shorter(
+    suite: str, changes: dict[str, Any], device: str, cores: int, seconds: float, many: int
+) -> None:
+    choice = _Choice(suite, "quick", (), (), "auto", 0, (), (), **changes)
+    words = _side_by_side(choice, load_suite(suite), {"device": device, "cores": cores}, seconds)
+    assert words == (
+        [f"  --trainings-per-device {many} would train {many} models at once, see docs/running.md"] if many else []
+    )
 
 
 @pytest.mark.timeout(300)

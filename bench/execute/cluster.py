@@ -104,7 +104,7 @@ class Cluster:
         plugins = tuple((Path(p).name, Path(p).read_bytes()) if p.endswith(".py") else (p, None) for p in pool.plugins)
         environment = {name: os.environ.get(name) for name in VARIABLES}
         self.kit = Kit(pool.packages, plugins, pool.data.local, environment, lanes, devices)
-        self.lanes, self.say = lanes, say
+        self.lanes, self.at_once, self.say = lanes, lanes, say
         self.ray = connect(address)
         atexit.register(self.close)  # however the command ends, no folder stays on a machine
         self.places: list[Place] = []

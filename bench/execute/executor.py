@@ -33,6 +33,8 @@ class Executor(Protocol):
 
     slots: int
     """Trials that run at the same time, at most."""
+    at_once: int
+    """Of these, those that may share a device."""
 
     def attach(self, run: Path) -> None:
         """Name the folder of the run that trials belong to; called once, before the first."""
@@ -57,6 +59,11 @@ class Executor(Protocol):
 def shares(trial: Trial) -> bool:
     """Whether others may run on its device meanwhile."""
     return trial.kind in SIDE_BY_SIDE
+
+
+def company(trial: Trial, slots: int, at_once: int) -> int:
+    """How many trials like this one run at the same time, at most; `slots` and `at_once` as an executor has them."""
+    return slots if shares(trial) else slots // at_once
 
 
 def shared(answer: Answer, trial: Trial, slots: int) -> None:
@@ -96,7 +103,7 @@ class Lane:
 class LocalExecutor:
     """This machine, one trial at a time, so that no timing has company."""
 
-    slots = 1
+    slots = at_once = 1
 
     def __init__(self, pool: Pool) -> None:
         self.lane = Lane(pool)

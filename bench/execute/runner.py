@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from bench.execute.executor import Executor
+from bench.execute.executor import Executor, company
 from bench.execute.worker import Answer
 from bench.trial import Trial
 from results.schema import Record, Status
@@ -209,7 +209,7 @@ class Runner:
                 self.run.append(record)
         self._forget(record)
         self.tally.statuses[record.status] += 1
-        self.tally.measured_s += record.measured_s / self.executor.slots
+        self.tally.measured_s += record.measured_s / company(trial, self.executor.slots, self.executor.at_once)
         self.on_end(trial, record)
 
     def _learn(self, trial: Trial, answer: Answer) -> None:

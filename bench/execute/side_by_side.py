@@ -26,7 +26,7 @@ class SideBySide:
     """Implements `bench.execute.executor.Executor` with up to `slots` trials at once, started in their order."""
 
     def __init__(self, pool: Pool, slots: int) -> None:
-        self.pool, self.slots = pool, slots
+        self.pool, self.slots, self.at_once = pool, slots, slots
         self.idle = [Lane(pool) for _ in range(slots)]
         self.busy: dict[int, tuple[Trial, Lane]] = {}
         self.queue: deque[tuple[int, Trial]] = deque()

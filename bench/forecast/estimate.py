@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from bench.execute.executor import company
 from bench.trial import Trial
 from results.store import Run, StoreError
 
@@ -77,19 +78,22 @@ class Forecast(Protocol):
         ...
 
 
-def estimate(trials: Sequence[Trial], forecast: Forecast, begun: dict[str, float], slots: int = 1) -> Estimate:
+def estimate(
+    trials: Sequence[Trial], forecast: Forecast, begun: dict[str, float], slots: int = 1, at_once: int = 1
+) -> Estimate:
     """Put together what the trials of a plan take, one by one.
 
     Args:
-        begun: seconds that the command has already spent, by name. slots: trials that run side by side.
+        begun: seconds that the command has already spent, by name. slots: trials that run side by side. at_once: of these,
+            those that share a device.
     """
     parts: dict[str, float] = dict(begun)
-    records, kept, state, quiet, busy = 0, 0, 0, 0.0, 0.0
+    records, kept, state, quiet = 0, 0, 0, 0.0
     each = forecast.seconds(trials)
     for trial, spent in zip(trials, each, strict=True):
         name = f"{trial.kind} {trial.regime}" if trial.kind == "train" else trial.kind
         parts[name] = parts.get(name, 0.0) + spent * forecast.busy
-        quiet, busy = quiet + spent, busy + spent * forecast.busy
+        quiet += spent / company(trial, slots, at_once)
         records += _record_bytes(trial)
         if trial.kind == "train" and trial.training is not None:
             wanted = trial.training["recipe"]["save_weights"]
@@ -98,7 +102,7 @@ def estimate(trials: Sequence[Trial], forecast: Forecast, begun: dict[str, float
     disk = records + kept
     already = sum(begun.values())
     return Estimate(
-        len(trials), already + busy / slots, already + quiet / slots, slots, forecast.memory, disk, disk + state,
+        len(trials), already + quiet * forecast.busy, already + quiet, slots // at_once, forecast.memory, disk, disk + state,
         {k: round(v, 2) for k, v in parts.items()}, forecast.guessed,
         tuple(spent * forecast.busy for spent in each),
     )  # fmt: skip

@@ -20,6 +20,7 @@ def foresee(
     always: bool,
     never: bool = False,
     slots: int = 1,
+    at_once: int = 1,
 ) -> tuple[Prepared, Estimate | None]:
     """The plan, cut where a budget asks for it, and its estimate; None where an earlier session has made one.
 
@@ -29,7 +30,8 @@ def foresee(
     Args:
         folder: where the run is, or will be. budget: as typed, "" for none. begun: seconds that the command has spent.
         always: look even where an estimate is there. never: look only where it is asked for, by `always` or a budget: for a
-            run that takes no longer than the look. slots: trials that run side by side.
+            run that takes no longer than the look. slots: trials that run side by side. at_once: of these,
+            those that share a device.
     """
     try:
         allowed = read_budget(budget) if budget else 0.0
@@ -42,16 +44,16 @@ def foresee(
         start = time.perf_counter()
         forecast = prepared.forecast()
         begun["looking at what it takes"] = time.perf_counter() - start
-        whole = estimate(prepared.planned(), forecast, begun, slots)
+        whole = estimate(prepared.planned(), forecast, begun, slots, at_once)
         if not budget:
             return prepared, whole
         kept, seconds = fit(
             parts(prepared.whole, lambda names: _dearest(prepared, forecast, names)),
-            lambda part: estimate(prepared.reduced(part, {}).planned(), forecast, begun, slots).wall_s,
+            lambda part: estimate(prepared.reduced(part, {}).planned(), forecast, begun, slots, at_once).wall_s,
             allowed,
         )
         cut = prepared.reduced(kept, entry(budget, allowed, prepared.whole, kept, seconds, whole.wall_s))
-        return cut, estimate(cut.planned(), forecast, begun, slots)
+        return cut, estimate(cut.planned(), forecast, begun, slots, at_once)
     finally:
         prepared.close()
 
