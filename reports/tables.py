@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import pandas as pd
 
 from reports.data import FAMILIES, Architecture, RunData
 from reports.fits import RESOLVED_WIDTH
@@ -57,6 +58,11 @@ class Table:
     help: dict[int, str] = field(default_factory=dict)
     total: int = 0
     whole: str = ""
+
+
+def as_csv(table: Table) -> str:
+    """Its texts, without menus and links."""
+    return pd.DataFrame([[v.text for v in row] for row in table.rows], columns=table.columns).to_csv(index=False)
 
 
 MOST_ROWS = 1500  # more make a page slow to open, and nobody reads them there

@@ -207,7 +207,7 @@ def _size(payload: dict[str, Any], send: Send) -> dict[str, Any]:
     sizing = solve(entry, payload["settings"], payload["depth"], causal, payload["match"], payload["target"], shape)
     encoder: Any = build_encoder(entry, sizing.settings, sizing.width, sizing.depth, causal, device="meta", grid=grid)
     layers = count_parameters(encoder)
-    if shape is not None and shape.decoder is not None:
+    if shape is not None and writer is not None:
         model: Any = build_for(
             entry, sizing.settings, sizing.width, sizing.depth, payload["mode"], shape, device="meta"
         )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from bench.execute.failures import Send
@@ -81,6 +82,15 @@ class Session:
     def extra(self, key: str, value: Any) -> None:
         """Plain data for the record; what was sent stays there if the trial fails later."""
         self.send("extra", key, value)
+
+    @contextmanager
+    def sparing(self, key: str, words: str) -> Iterator[None]:
+        """Around what is worth less than the trial: an error within becomes a note, `words` and why."""
+        try:
+            yield
+        except Exception as error:
+            why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+            self.send("note", key, f"{words}: {why}")
 
     def samples(self, phase: str, metric: str, samples: list[float], unit: str, better: Better) -> None:
         self.send("measurement", Measurement(phase, metric, unit, better, samples=tuple(samples)))

@@ -65,14 +65,10 @@ def keep_pictures(
             "reach": lambda: _reach(model, subject),
         }
         for name, make in wanted.items():
-            try:
+            with session.sparing("pictures", f"no picture '{name}'"):
                 content[name] = make()
-            except Exception as error:  # a training is worth more than pictures of what it learnt
-                session.send("note", "pictures", f"no picture '{name}': {type(error).__name__}: {error}")
-    try:
+    with session.sparing("pictures", "pictures were not kept"):
         save_pictures(run_folder, trial.trial_id, content)
-    except OSError as error:
-        session.send("note", "pictures", f"pictures were not kept: {error.strerror}")
 
 
 def confusion(outcome: Outcome, classes: int) -> list[list[int]]:

@@ -210,10 +210,8 @@ def train(trial: Trial, session: Session, places: Places, run_folder: Path | Non
             _keep_predictions(trial, session, work, model, run_folder, predicted)
     if asked["generate"] is not None:
         session.send("phase", "generate")
-        try:
+        with session.sparing("samples", "no samples"):
             _samples(trial, session, model, work, asked["generate"])
-        except Exception as error:  # a training is worth more than what its model would have said
-            session.send("note", "samples", f"no samples: {type(error).__name__}: {error}")
     wanted = recipe.save_weights is True or (recipe.save_weights == "first" and trial.seed == 0)
     kept = ""
     if wanted and folder is not None and run_folder is not None:
@@ -272,16 +270,13 @@ def _keep_predictions(
     run_folder: Path,
     predicted: dict[str, list[float]],
 ) -> None:
-    try:
+    with session.sparing("predictions", "predictions or attention were not kept"):
         save_predictions(run_folder, trial.trial_id, predicted)
         if not has_examples(run_folder, trial.task, trial.fingerprint):
             shown = {split: work.shown(split) for split in predicted}
             save_examples(run_folder, trial.task, trial.fingerprint, shown)
         if trial.seed == 0:
             _keep_attention(trial, work, model, run_folder)
-    except Exception as error:  # a training is worth more than the look at its errors
-        why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-        session.send("note", "predictions", f"predictions or attention were not kept: {why}")
 
 
 def _keep_attention(trial: Trial, work: ReadableTask, model: SequenceModel, run_folder: Path) -> None:

@@ -77,7 +77,7 @@ def keep(
     texts: dict[str, list[str]],
 ) -> None:
     """Translations, the examples they are of, and of the first seed some alignments, into the run folder."""
-    try:
+    with session.sparing("translations", "translations or alignments were not kept"):
         save_translations(run_folder, trial.trial_id, texts)
         if not has_examples(run_folder, trial.task, trial.fingerprint):
             save_examples(run_folder, trial.task, trial.fingerprint, {split: task.shown(split) for split in texts})
@@ -85,9 +85,6 @@ def keep(
             found = [a for a in (aligned(task, model, ids, recipe, trial.device) for ids in _chosen(task)) if a]
             if found:
                 save_alignments(run_folder, trial.trial_id, found)
-    except Exception as error:  # a training is worth more than the look at what it wrote
-        why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-        session.send("note", "translations", f"translations or alignments were not kept: {why}")
 
 
 def _chosen(task: TranslationTask) -> list[list[int]]:

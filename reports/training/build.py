@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
 from reports import beside, notices
 from reports.data import RunData
 from reports.headline import Headline
@@ -14,7 +12,7 @@ from reports.images.build import PictureSection, pictures
 from reports.plots import Group
 from reports.sentences import build as sentences
 from reports.sentences.errors import Errors, errors
-from reports.tables import Table, Value, thinned
+from reports.tables import Table, Value, as_csv, thinned
 from reports.together import Errand, Text
 from reports.training import notices as training_notices
 from reports.training import plots, tables
@@ -99,8 +97,7 @@ def build(data: RunData, other: RunData | None = None) -> tuple[dict[str, Any], 
             csv |= numbers(section.written, section.task.name, suite)
     failures = thinned(tables.failures(training), f"{suite}_failures.csv")
     if failures.total:
-        rows = [[v.text for v in row] for row in tables.failures(training).rows]
-        csv[failures.whole] = pd.DataFrame(rows, columns=failures.columns).to_csv(index=False)
+        csv[failures.whole] = as_csv(tables.failures(training))
     notes = notices.gather(data) + training_notices.gather(boards)
     if other is not None:
         shown = any(tables.alike(one, there[one.task.name]) for one in boards if one.task.name in there)

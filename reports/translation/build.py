@@ -10,7 +10,7 @@ import pandas as pd
 
 from reports.canvas import Plot
 from reports.paired import mean
-from reports.tables import Table, Value
+from reports.tables import Table, Value, as_csv
 from reports.training.data import TaskRun, label, measured
 from reports.training.looks import Cast
 from reports.training.scores import Board
@@ -67,14 +67,10 @@ def numbers(section: Translations, task: str, prefix: str) -> dict[str, str]:
     """What stands in tables of this part of the page only, as CSV files by name."""
     start = f"{prefix}_{_file_name(task)}"
     tables = {"bootstrap": section.bootstrap, "writing": section.writing, "beams": section.beams}
-    files = {
-        f"{start}_{name}.csv": pd.DataFrame([[v.text for v in row] for row in table.rows], columns=table.columns)
-        for name, table in tables.items()
-        if table.rows
-    }
+    files = {f"{start}_{name}.csv": as_csv(table) for name, table in tables.items() if table.rows}
     if section.alignments.rows:
-        files[f"{start}_alignments.csv"] = pd.DataFrame(section.alignments.rows)
-    return {name: frame.to_csv(index=False) for name, frame in files.items()}
+        files[f"{start}_alignments.csv"] = pd.DataFrame(section.alignments.rows).to_csv(index=False)
+    return files
 
 
 def _file_name(text: str) -> str:
