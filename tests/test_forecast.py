@@ -108,6 +108,15 @@ def test_an_estimate_adds_up_and_a_busy_machine_takes_longer() -> None:
     assert alone.trials == 2 and alone.memory_bytes == 1 << 20 and alone.peak_disk_bytes > alone.disk_bytes > 0
 
 
+def test_checks_and_pictures_of_large_images_count() -> None:
+    looks = {("t", "a", ""): {**LOOK, "example": 0.5, "pictures": 40.0}}
+    of, without = TrainingForecast(looks).of, TrainingForecast({("t", "a", ""): LOOK}).of
+    assert of(FINAL) - without(FINAL) == pytest.approx(40)
+    assert of(replace(FINAL, seed=1)) == pytest.approx(without(replace(FINAL, seed=1)))
+    check = replace(FINAL, kind="check", training=None)
+    assert of(replace(check, grid=(14, 14))) > of(check) + 10 and of(check) == without(check)
+
+
 def test_trainings_share_a_device_and_timings_do_not() -> None:
     class Seconds(TrainingForecast):
         def seconds(self, trials: Any) -> list[float]:

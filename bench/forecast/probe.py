@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.beam import write_all
-from bench.contract import Batch, Places, Task, TextTask, TranslationTask, prepared, stream
+from bench.contract import Batch, PicturedTask, Places, Task, TextTask, TranslationTask, prepared, stream
 from bench.decode import generate
 from bench.execute.measurements import encoder_of, inputs_of
 from bench.forecast.quiet import QuietClock
@@ -26,6 +26,7 @@ from bench.registry import ARCHITECTURES
 from bench.sampler import Sampler
 from bench.training.evaluate import evaluate
 from bench.training.loop import Training, precision
+from bench.training.pictures import FIELD_IMAGES
 from bench.training.recipe import Recipe
 from bench.training.trials import model_of, read_by, recipe_of, task_of
 from bench.translator import Writer, stacks
@@ -33,15 +34,17 @@ from bench.trial import Trial
 
 LOOKED_AT = 32  # training batches whose sizes are looked at, to find usual ones
 STEPS = 3  # of training, timed
-SLOW, VERY_SLOW = 0.15, 2.0  # seconds of a step after which two are enough, and after which the first serves
+SLOW, SLOWER, SLOWEST = 0.15, 2.0, 8.0  # seconds of a step after which two are enough, one, and the first itself
 SLOW_PASS = 0.04  # seconds of a pass after which longer ones are extrapolated
 TRACED_TOKENS = 8  # a short trace tells what longer ones take
 TOKENS = 4  # generated
+REACH_IMAGES = 15  # whose step takes as long as four in double precision with six backward passes
 
 
 def probe_training(trial: Trial, places: Places, counted: bool) -> dict[str, Any]:
     """What a final trial takes: "build", "step", "count" of work (if `counted`), "token" (seconds each), "tune" and "test"
-    (seconds of one pass over the split, or over all tests), "write" (seconds a split, by split), "memory" (bytes).
+    (seconds of one pass over the split, or over all tests), "write" (seconds a split, by split), "memory" (bytes); of
+    images "example" (a step's seconds for one) and "pictures" (of what was learnt).
     """
     clock, found, made = QuietClock(trial.device), cast(dict[str, Any], {}), []
     work, recipe = task_of(trial, places), recipe_of(trial)
@@ -58,6 +61,9 @@ def probe_training(trial: Trial, places: Places, counted: bool) -> dict[str, Any
         on_meta = model_of(trial, work.shape, recipe, "meta")
         found["count"] = sum(_count_seconds(stack, trial, clock) for stack in stacks(on_meta))
     found |= _evaluations(training, work, recipe, trial)
+    if isinstance(work, PicturedTask):
+        found["example"] = found["step"] / recipe.batch
+        found["pictures"] = found["example"] * _pictured(work)
     if isinstance(work, TranslationTask):
         found["write"] = {split: _writing(trial, work, model, recipe, split, clock) for split in work.splits}
     asked = cast(dict[str, Any], trial.training)["generate"]
@@ -65,6 +71,13 @@ def probe_training(trial: Trial, places: Places, counted: bool) -> dict[str, Any
         found["token"] = _token(model, work, asked, clock)
     found["busy"] = clock.busy
     return found
+
+
+def _pictured(work: PicturedTask) -> int:
+    """Images whose step takes as long as the pictures of bench.training.pictures: fields of the model before and after, and
+    what each layer reaches, in double precision."""
+    sizes = (len(batch.inputs) for batch in work.eval_batches("test", FIELD_IMAGES))
+    return 2 * min(FIELD_IMAGES, sum(itertools.islice(sizes, FIELD_IMAGES))) + REACH_IMAGES
 
 
 def _usual(work: Task, recipe: Recipe, seed: int) -> list[int]:
@@ -75,9 +88,9 @@ def _usual(work: Task, recipe: Recipe, seed: int) -> list[int]:
 
 
 def _step(training: Training, work: Task, recipe: Recipe, seed: int, first: float) -> float:
-    if first > VERY_SLOW:
+    if first > SLOWEST:
         return first
-    count = 2 if first > SLOW else STEPS
+    count = 1 if first > SLOWER else 2 if first > SLOW else STEPS
     return statistics.median(training.rehearse(step) for step in _usual(work, recipe, seed)[1 : count + 1])
 
 

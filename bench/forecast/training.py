@@ -14,6 +14,7 @@ from bench.trial import Trial
 # Measured on the machine of results/reference; all of them are small beside trainings.
 START = 0.08  # seconds until a child answers
 CHECK = 0.06
+CHECK_IMAGES = 30  # whose step takes as long as the checks of one grid, in double precision
 EACH = 0.04  # of any trial: build, record, synced to disk
 KEPT_TASKS = 4  # that a child keeps, see bench.training.trials
 
@@ -67,7 +68,7 @@ class TrainingForecast:
         """One trial in a child that has all it needs."""
         value = lambda name: self._value(trial, name)  # noqa: E731
         if trial.kind == "check":
-            return CHECK
+            return CHECK + (CHECK_IMAGES * value("example") if trial.grid else 0.0)
         if trial.kind == "cost":
             return EACH + 2 * value("build") + value("count") + 3 * value("step")
         if trial.kind == "decode":
@@ -88,7 +89,8 @@ class TrainingForecast:
             written += self._value(trial, "test") + self._writing(trial, "test")
         generate = trial.training["generate"]
         said = self._value(trial, "token") * generate["tokens"] * len(generate["samplers"]) if generate else 0.0
-        return steps * step + looks * tune + written + said
+        pictures = self._value(trial, "pictures") if trial.training["tests"] and trial.seed == 0 else 0.0
+        return steps * step + looks * tune + written + said + pictures
 
     def _writing(self, trial: Trial, stage: str) -> float:
         look = self.looks.get((trial.task, trial.architecture, trial.variant)) or {}
