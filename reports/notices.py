@@ -55,6 +55,14 @@ def gather(data: RunData) -> list[Warn]:
     if busy:
         found.append(Warn("other load", f"During {integer(len(busy))} of {integer(len(loads))} trials other work "
                                         f"used more than {BUSY} cores (at most {max(busy):.1f})."))  # fmt: skip
+    at_once = [n for r in data.records if isinstance(n := r.extra.get("at_once"), int) and n > 1]
+    if at_once:
+        found.append(Warn(
+            "trainings side by side",
+            f"{integer(len(at_once))} trainings shared their device, up to {max(at_once)} at once: they learnt what each would "
+            "have learnt alone, but their seconds, rates and energy are those of a shared device. Costs and decoding were "
+            "timed alone.",
+        ))  # fmt: skip
     protocols = sorted({r.protocol for r in data.records})
     if len(protocols) > 1:
         found.append(Warn("mixed protocols", f"Records of protocols {', '.join(protocols)}; times may not compare."))

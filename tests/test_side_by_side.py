@@ -109,10 +109,10 @@ def test_neighbours_are_no_other_work_and_trainings_say_that_they_had_some() -> 
     answer = Answer("ok", others=own + 0.5)
     shared(answer, trial("train", "x"), 2)
     assert answer.others == pytest.approx(0.5)
-    assert answer.notes == ["up to 2 trainings shared its device: its times are not comparable"]
+    assert answer.extra == {"at_once": 2} and not answer.notes
     alone = Answer("ok", others=0.7)
     shared(alone, trial("train", "x"), 1)
-    assert alone.others == 0.7 and not alone.notes
+    assert alone.others == 0.7 and not alone.extra
 
 
 def test_cores_are_shared_out_where_the_user_has_not_done_it() -> None:
@@ -169,4 +169,7 @@ def test_what_is_learnt_is_the_same_to_the_bit(monkeypatch: pytest.MonkeyPatch, 
     assert 2 * most_memory(beside) == most_memory(alone) > 0
     finals = [r for r in records(beside) if r.kind == "train"]
     assert len(finals) == 4
-    assert all("shared its device" in r.warnings[0] for r in finals)
+    assert all(r.extra["at_once"] == 2 for r in finals)
+    assert not any("at_once" in r.extra for r in records(beside) if r.kind != "train")
+    pages = [(folder / "site" / "lm.html").read_text() for folder in (beside, alone)]
+    assert ["4 trainings shared their device, up to 2 at once" in page for page in pages] == [True, False]

@@ -70,7 +70,7 @@ def shared(answer: Answer, trial: Trial, slots: int) -> None:
     """Have the answer say that up to `slots` trainings ran on one device. Its neighbours are no other work."""
     answer.others = max(0.0, answer.others - (slots - 1) * max(1, usable_cores() // slots))
     if slots > 1 and trial.kind == "train":
-        answer.notes.append(f"up to {slots} trainings shared its device: its times are not comparable")
+        answer.extra["at_once"] = slots
 
 
 class Lane:
