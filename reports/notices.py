@@ -59,9 +59,9 @@ def gather(data: RunData) -> list[Warn]:
     if at_once:
         found.append(Warn(
             "trainings side by side",
-            f"{integer(len(at_once))} trainings shared their device, up to {max(at_once)} at once: they learnt what each would "
-            "have learnt alone, but their seconds, rates and energy are those of a shared device. Costs and decoding were "
-            "timed alone.",
+            f"{integer(len(at_once))} trainings shared their device, up to {max(at_once)} at once: they learnt what each "
+            "would have learnt alone, but their seconds, rates and energy are those of a shared device. Costs and decoding "
+            "were timed alone.",
         ))  # fmt: skip
     protocols = sorted({r.protocol for r in data.records})
     if len(protocols) > 1:
