@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional as F
 
+from bench.contract import IGNORE
 from bench.measure.device import open_device
 from bench.measure.energy import open_meter
 from bench.measure.memory import measure_training
 from bench.models import build_model
 from bench.registry import ARCHITECTURES
 from bench.training.checkpoint import digest
+from bench.training.large_logits import summed_cross_entropy
 from bench.training.loop import Training, make_optimizer
 from bench.training.losses import loss_sum, predictions
 from tests.training.toys import Ragged, recipe
@@ -69,6 +72,20 @@ def test_memory_of_training_is_the_allocators() -> None:
     assert split.peak.method == "allocator"
     assert split.peak.used >= split.weights + split.gradients + split.optimizer
     assert split.optimizer == 2 * split.weights
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_large_logits_are_as_torch_has_them(dtype: torch.dtype) -> None:
+    draw = torch.Generator("cuda:0").manual_seed(0)
+    logits = torch.randn(3000, 30_000, generator=draw, device="cuda:0").to(dtype)
+    targets = torch.randint(30_000, (3000,), generator=draw, device="cuda:0").where(logits[:, 0] > -1, IGNORE)
+    ours, plain = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    found = summed_cross_entropy(ours, targets, IGNORE, 0.1)
+    expected = F.cross_entropy(plain.float(), targets, ignore_index=IGNORE, reduction="sum", label_smoothing=0.1)
+    (found / 3000).backward()
+    (expected / 3000).backward()
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)
+    torch.testing.assert_close(ours.grad, plain.grad, rtol=2e-2, atol=1e-7)
 
 
 def test_the_gpu_counts_its_energy() -> None:

@@ -228,6 +228,7 @@ class Training:
         with self.precision():
             outputs = self.forward(*batch.arguments)
         loss = loss_sum(outputs, batch.targets, self.shape, self.recipe.label_smoothing) / count
+        del outputs  # not kept through the backward pass: logits may be most of a model's memory
         loss.backward()
         return loss.detach()
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bench.contract import IGNORE, Batch, TaskShape
+from bench.training.large_logits import LARGE, summed_cross_entropy
 
 
 def predictions(batch: Batch) -> int:
@@ -44,6 +45,8 @@ def loss_sum(outputs: Tensor, targets: Tensor, shape: TaskShape, smoothing: floa
     flat = outputs.reshape(-1, shape.outputs)
     if targets.is_floating_point():  # shares of classes, of mixed examples
         return F.cross_entropy(flat.float(), targets, reduction="sum", label_smoothing=smoothing)
+    if flat.numel() >= LARGE:
+        return summed_cross_entropy(flat, targets.reshape(-1), IGNORE, smoothing)
     return F.cross_entropy(
         flat.float(), targets.reshape(-1), ignore_index=IGNORE, reduction="sum", label_smoothing=smoothing
     )
