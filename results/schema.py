@@ -13,6 +13,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+import orjson
+
 SCHEMA_VERSION = 1
 # Two runs are comparable when Major.Minor agree. CHANGELOG.md says what each version changed in how we measure.
 PROTOCOL_VERSION = "1.0"
@@ -136,7 +138,7 @@ class Record:
     def from_json(cls, line: str, keep: Keep = "all") -> Record:
         """Read one line. Raises RecordError for torn, foreign or newer lines."""
         try:
-            raw = json.loads(line, parse_constant=_refuse)  # whole, so that damage anywhere in it is found
+            raw = _parsed(line)  # whole, so that damage anywhere in it is found
         except (ValueError, RecursionError) as error:
             raise RecordError(f"not JSON: {error}") from error
         if not isinstance(raw, dict):
@@ -176,6 +178,14 @@ def _checked(record: Record) -> Record:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _parsed(line: str) -> Any:
+    """In half the time of json, which says better what is wrong, and reads what orjson refuses (half a surrogate pair)."""
+    try:
+        return orjson.loads(line)
+    except ValueError:
+        return json.loads(line, parse_constant=_refuse)
 
 
 def _refuse(constant: str) -> Any:

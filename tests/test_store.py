@@ -55,6 +55,12 @@ def test_foreign_lines_are_refused_not_crashed_on(text: str) -> None:
         Record.from_json(text)
 
 
+@pytest.mark.parametrize("text", ["a\ud800b", "\u0000", "x" * 5000])
+def test_what_a_strict_parser_refuses_is_no_loss(text: str) -> None:
+    one = record(status="error", reason=text)
+    assert Record.from_json(one.to_json()) == one
+
+
 def test_impossible_records() -> None:
     for samples, value in ((None, None), ((1.0,), 1.0), ((), None), ((float("nan"),), None)):
         with pytest.raises(RecordError):

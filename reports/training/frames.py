@@ -76,6 +76,7 @@ def curves_csv(boards: list[Board]) -> str:
 
 def _curves(boards: list[Board]) -> Iterator[str]:
     yield ",".join(_CURVES) + "\n"
+    places: dict[tuple[bytes, bytes], list[str]] = {}  # "step,tokens", which most trials of a task have in common
     for task in (b.task for b in boards):
         for c in task.competitors:
             for seed, record in sorted(task.finals.get(c.name, {}).items()):
@@ -84,15 +85,19 @@ def _curves(boards: list[Board]) -> Iterator[str]:
                         found = columns(record, part, quantity)
                         if found is not None:
                             head = _csv_line([task.name, *c.name, seed, record.status, part, quantity])
-                            numbers = (map(_number, found[k].tolist()) for k in ("tokens", "seconds", "value"))
-                            steps = found["step"].astype(int).tolist()
-                            yield "".join(
-                                [f"{head},{s},{t},{at},{v}\n" for s, t, at, v in zip(steps, *numbers, strict=True)]
-                            )
+                            place = (found["step"].tobytes(), found["tokens"].tobytes())
+                            if place not in places:
+                                steps = found["step"].astype(int).tolist()
+                                places[place] = [
+                                    f"{s},{t}" for s, t in zip(steps, _texts(found["tokens"]), strict=True)
+                                ]
+                            rows = zip(places[place], _texts(found["seconds"]), _texts(found["value"]), strict=True)
+                            yield "".join([f"{head},{at},{s},{v}\n" for at, s, v in rows])
 
 
-def _number(value: float) -> str:
-    return repr(value) if value == value else ""
+def _texts(values: np.ndarray) -> list[str]:
+    texts = list(map(repr, values.tolist()))
+    return ["" if text == "nan" else text for text in texts] if np.isnan(values).any() else texts
 
 
 def _csv_line(cells: list[Any]) -> str:
