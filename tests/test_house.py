@@ -15,7 +15,7 @@ PACKAGES = ("architectures", "bench", "reports", "results", "tasks")
 STANDARD = set(sys.stdlib_module_names)
 # What each package may import, beside the standard library: whole names, or a package with all below it.
 ALLOWED = {
-    "results": {"results", "pandas"},
+    "results": {"results", "orjson", "pandas"},
     "reports": {
         "reports",
         "results",
