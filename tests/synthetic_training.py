@@ -268,7 +268,8 @@ class _Maker:
         extra["lengths"] = dict(task.tests)
         if task.samples:
             text = f"ROMEO: {HOSTILE} what light\nthrough yonder {p.architecture} breaks? " * 3
-            extra["samples"] = [{"sampler": "temperature 0.8, top 40", "prompt": "ROMEO:\n", "text": text, "tokens": 200,
+            sampler = "temperature 0.8, top-p 0.95, of all kinds of tokens"
+            extra["samples"] = [{"sampler": sampler, "prompt": "ROMEO:\n", "text": text, "tokens": 200,
                                  "tokens_per_second": 350.0}]  # fmt: skip
         seconds = task.steps * 0.02 * p.speed * (1 + 0.01 * seed)
         measurements = self._scores(task, "tune", "tune", score)
