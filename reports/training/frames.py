@@ -76,7 +76,7 @@ def curves_csv(boards: list[Board]) -> str:
 
 def _curves(boards: list[Board]) -> Iterator[str]:
     yield ",".join(_CURVES) + "\n"
-    places: dict[tuple[bytes, bytes], list[str]] = {}  # "step,tokens", which most trials of a task have in common
+    places: dict[tuple[bytes, bytes], list[str]] = {}
     for task in (b.task for b in boards):
         for c in task.competitors:
             for seed, record in sorted(task.finals.get(c.name, {}).items()):
@@ -85,17 +85,21 @@ def _curves(boards: list[Board]) -> Iterator[str]:
                         found = columns(record, part, quantity)
                         if found is not None:
                             head = _csv_line([task.name, *c.name, seed, record.status, part, quantity])
-                            place = (found["step"].tobytes(), found["tokens"].tobytes())
-                            if place not in places:
-                                steps = found["step"].astype(int).tolist()
-                                places[place] = [
-                                    f"{s},{t}" for s, t in zip(steps, _texts(found["tokens"]), strict=True)
-                                ]
-                            rows = zip(places[place], _texts(found["seconds"]), _texts(found["value"]), strict=True)
-                            yield "".join([f"{head},{at},{s},{v}\n" for at, s, v in rows])
+                            yield _lines(head, found, places)
+
+
+def _lines(head: str, found: dict[str, np.ndarray], places: dict[tuple[bytes, bytes], list[str]]) -> str:
+    """One curve. `places`: "step,tokens" of each point, made once for all curves that have these in common."""
+    place = (found["step"].tobytes(), found["tokens"].tobytes())
+    if place not in places:
+        steps = found["step"].astype(int).tolist()
+        places[place] = [f"{s},{t}" for s, t in zip(steps, _texts(found["tokens"]), strict=True)]
+    rows = zip(places[place], _texts(found["seconds"]), _texts(found["value"]), strict=True)
+    return "".join([f"{head},{at},{s},{v}\n" for at, s, v in rows])
 
 
 def _texts(values: np.ndarray) -> list[str]:
+    """Each number as `repr` has it, NaN as nothing. NaN is looked for in all at once, since a curve hardly ever has one."""
     texts = list(map(repr, values.tolist()))
     return ["" if text == "nan" else text for text in texts] if np.isnan(values).any() else texts
 
