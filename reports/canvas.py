@@ -16,6 +16,8 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.cbook import contiguous_regions
+from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 
 from reports.style import GRID, MUTED, TEXT, Look, to_variables
@@ -134,21 +136,46 @@ def trim(text: str) -> str:
     return re.sub(r"\.0+(?=\D|$)|(\.\d*?[1-9])0+(?=\D|$)", r"\1", text)
 
 
+def draw_bands(axes: Axes, lines: list[Line]) -> None:
+    """Intervals as faint bands around curves, with gaps where there is none.
+
+    All are one thing to draw, as are all bars and all leaders: matplotlib takes its time by things, not by points.
+    """
+    shapes, colors = [], []
+    for line in lines:
+        if line.low is None or line.high is None:
+            continue
+        for first, last in contiguous_regions(np.isfinite(line.low) & np.isfinite(line.high)):
+            x, low, high = (v[first:last] for v in (line.x, line.low, line.high))
+            shapes.append(np.column_stack([np.append(x, x[::-1]), np.append(low, high[::-1])]))
+            colors.append(line.look.color)
+    axes.add_collection(PolyCollection(shapes, facecolors=colors, alpha=0.13, linewidths=0), autolim=False)
+
+
+def draw_bars(axes: Axes, lines: list[Line]) -> None:
+    """Intervals as bars through the points of curves."""
+    kept = [line for line in lines if line.low is not None and line.high is not None]
+    if kept:
+        x, low, high = (np.concatenate([getattr(line, end) for line in kept]) for end in ("x", "low", "high"))
+        colors = np.repeat([line.look.color for line in kept], [len(line.x) for line in kept])
+        axes.vlines(x, low, high, colors=colors.tolist(), lw=1.6, alpha=0.55)
+
+
 def name_ends(axes: Axes, lines: list[Line], labels: list[str], figure_height: float = HEIGHT) -> None:
     """Names to the right of the axes, pushed apart so that none overlaps, each joined to its curve by a thin line."""
     box = axes.get_position()
     height = figure_height * box.height
-    to_axes = axes.transAxes.inverted()
-    wanted = [
-        float(to_axes.transform(axes.transData.transform((line.x[-1], line.y[-1])))[1]) * height for line in lines
-    ]
+    to_axes = axes.transData + axes.transAxes.inverted()
+    ends = to_axes.transform([(line.x[-1], line.y[-1]) for line in lines]).reshape(-1, 2)
+    wanted = ends[:, 1] * height
     gap = min(10.5, (height + 16) / max(1, len(lines)))
-    placed = spread(wanted, gap, -26.0, height + 6.0)
-    for line, label, y_from, y_to in zip(lines, labels, wanted, placed, strict=True):
-        x_end = float(to_axes.transform(axes.transData.transform((line.x[-1], line.y[-1])))[0])
-        axes.plot([x_end, 1.0, 1.035], [y_from / height, y_from / height, y_to / height], color=line.look.color,
-                  lw=0.7, ls=(0, (1, 1.5)), transform=axes.transAxes, clip_on=False)  # fmt: skip
-        axes.text(1.045, y_to / height, label, transform=axes.transAxes, color=line.look.color, va="center",
+    placed = spread(wanted.tolist(), gap, -26.0, height + 6.0)
+    leaders = [[(x, y), (1.0, y), (1.035, to / height)] for (x, y), to in zip(ends, placed, strict=True)]
+    axes.add_collection(LineCollection(leaders, colors=[line.look.color for line in lines], linewidths=0.7, zorder=2,
+                                       linestyles=[(0, (1, 1.5))], transform=axes.transAxes, clip_on=False),
+                        autolim=False)  # fmt: skip
+    for line, label, to in zip(lines, labels, placed, strict=True):
+        axes.text(1.045, to / height, label, transform=axes.transAxes, color=line.look.color, va="center",
                   fontsize=min(8.5, gap * 0.85))  # fmt: skip
 
 

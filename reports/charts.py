@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from reports.canvas import HEIGHT, LEFT, LONGEST_LABEL, WIDTH, Line, Plot, name_ends, new_axes, trim
+from reports.canvas import HEIGHT, LEFT, LONGEST_LABEL, WIDTH, Line, Plot, draw_bands, name_ends, new_axes, trim
 from reports.style import MUTED, TEXT, Look
 from reports.words import integer, power, short
 
@@ -55,6 +55,7 @@ def line_chart(identity: str, title: str, lines: list[Line], scale: Scale, capti
             axes.set_yscale("log")
         for line in lines:
             _curve(axes, line)
+        draw_bands(axes, [line for line in own if _wide(line)])
         if scale.reference is not None:
             axes.axhline(scale.reference, color=MUTED, lw=1, ls=(0, (4, 3)))
         _length_axis(axes, lines)
@@ -74,10 +75,13 @@ def _curve(axes: Axes, line: Line) -> None:
         axes.plot(line.x, line.y, color=color, ls=line.look.line, lw=0.9, alpha=0.55)
         return
     axes.plot(line.x, line.y, color=color, ls=line.look.line, lw=1.5, marker=line.look.marker, ms=4.2, mew=0)
-    if line.low is not None and line.high is not None and bool((line.high > 1.02 * line.low).any()):
-        axes.fill_between(line.x, line.low, line.high, color=color, alpha=0.13, lw=0)
     if line.stop:
         axes.plot(line.x[-1:], line.y[-1:], color=color, marker="x", ms=8.5, mew=2, ls="")
+
+
+def _wide(line: Line) -> bool:
+    """Whether its band would be seen."""
+    return line.low is not None and line.high is not None and bool((line.high > 1.02 * line.low).any())
 
 
 def _length_axis(axes: Axes, lines: list[Line]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from reports import beside, notices, tables
+from reports import beside, notices, scaling_files, tables
 from reports.data import RunData
 from reports.headline import headline
-from reports.statistics import analyse, cells_csv, crossovers_frame, fits_frame, lay_beside
+from reports.statistics import analyse, lay_beside
 from reports.style import LINE_WORDS
 from reports.together import Errand, Text
 from reports.verdicts import SYMBOLS
@@ -24,11 +25,8 @@ def build(data: RunData, other: RunData | None = None) -> tuple[dict[str, Any], 
     notes = notices.gather(data)
     if other is not None:
         notes.append(beside.warning(data, other, lay_beside(analysis, other), "Faint lines are"))
-    csv: dict[str, Text] = {
-        "scaling_cells.csv": Errand([lambda: cells_csv(analysis)]),
-        "scaling_fits.csv": fits_frame(analysis).to_csv(index=False),
-        "scaling_crossovers.csv": crossovers_frame(analysis).to_csv(index=False),
-    }
+    errand = Errand([partial(scaling_files.text, name, analysis) for name in scaling_files.FILES])
+    csv: dict[str, Text] = {f"scaling_{name}.csv": errand.later(i) for i, name in enumerate(scaling_files.FILES)}
     measured = any(k.kind == "cell" for k in analysis.series)
     lengths = data.plan.get("lengths") or []
     context = {

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
 
 import numpy as np
-import pandas as pd
 
-from reports.bootstrap import Series, generator, median_places, series
+from reports.bootstrap import Series, generator, series
 from reports.crossover import Crossover, crossover
 from reports.data import Architecture, Key, RunData
-from reports.fits import MIN_LENGTHS, Fit, fit_counts, fit_power, local_slopes
+from reports.fits import MIN_LENGTHS, Fit, fit_counts, fit_power
 from reports.ranks import Rank, rank
 from reports.together import side_by_side
 from reports.verdicts import MARGINS, Verdict, judge_path, judge_time, judge_with_tail
@@ -227,110 +224,3 @@ def ranks_at(analysis: Analysis, regime: str, phase: str, metric: str, length: i
         return {}
     logs = np.stack([np.log(s.values[s.at(length)]) + s.deviations[:, s.at(length)] for s in found.values()], axis=1)
     return dict(zip(found, rank(logs), strict=True))
-
-
-def fits_frame(analysis: Analysis) -> pd.DataFrame:
-    """One row a fit; `scaling_fits.csv`."""
-    rows = []
-    for key, judged in analysis.fits.items():
-        fit = judged.fit
-        rows.append(
-            {
-                "architecture": key.architecture,
-                "regime": key.regime or "one sequence",
-                "phase": key.phase,
-                "quantity": _quantity(key),
-                "exponent": fit.exponent,
-                "low": fit.low,
-                "high": fit.high,
-                "verdict": judged.verdict,
-                "theory": judged.theory,
-                "theory_text": judged.theory_text,
-                "offset": fit.offset,
-                "coefficient": fit.coefficient,
-                "unit": analysis.series[key].unit,
-                "n_lengths": fit.n_lengths,
-                "first_length": fit.first_length,
-                "last_length": fit.last_length,
-                "local_slope_long_end": fit.local_slope,
-                "local_slope_low": fit.local_low,
-                "local_slope_high": fit.local_high,
-                "local_slopes": ";".join(f"{v:.4g}" for v in local_slopes(analysis.series[key])[0]),
-                "outlying_lengths": ";".join(map(str, fit.outliers)),
-                "method": fit.method,
-                "note": judged.note or fit.reason,
-            }
-        )
-    columns = ["architecture", "regime", "phase", "quantity", "exponent", "low", "high", "verdict", "theory"]
-    return pd.DataFrame(rows, columns=None if rows else columns)
-
-
-def _quantity(key: Key) -> str:
-    return f"decode_{key.metric}" if key.kind == "decode" else key.metric
-
-
-def crossovers_frame(analysis: Analysis) -> pd.DataFrame:
-    """One row a pair of architectures, regime, phase and quantity; `scaling_crossovers.csv`."""
-    rows = [
-        {
-            "regime": regime,
-            "phase": phase,
-            "quantity": metric,
-            "a": c.a,
-            "b": c.b,
-            "outcome": c.outcome,
-            "winner_at_long_end": c.winner,
-            "crossing_length": c.length,
-            "low": c.low,
-            "high": c.high,
-            "crossings": c.crossings,
-            "first_common_length": c.first,
-            "last_common_length": c.last,
-            "ratio_at_last": c.ratio_at_last,
-        }
-        for (regime, phase, metric), pairs in analysis.crossovers.items()
-        for c in pairs
-    ]
-    columns = ["regime", "phase", "quantity", "a", "b", "outcome", "winner_at_long_end", "crossing_length"]
-    return pd.DataFrame(rows, columns=None if rows else columns)
-
-
-def cells_csv(analysis: Analysis) -> str:
-    """One row a measurement of a trial, failed trials too; samples joined with ';'; `scaling_cells.csv`.
-
-    A trial without measurements keeps one row, so that no failure is lost. `low` and `high` are a 95 % bootstrap
-    interval of the trial's median; equal to it for counts.
-    """
-    buffer = io.StringIO()
-    file = csv.writer(buffer, lineterminator="\n")
-    file.writerow(_CELLS)
-    for r in analysis.data.records:
-        head = (
-            r.trial_id, r.kind, r.architecture, r.regime, r.length, r.batch, r.seed, r.status, r.reason, r.failed_phase,
-            bool(r.extra.get("skipped")), r.width, r.depth, r.parameters, r.dtype, r.device, r.extra.get("load"),
-            ";".join(map(str, r.extra.get("unstable") or ())),
-        )  # fmt: skip
-        for m in r.measurements:
-            samples = m.samples if m.samples is not None else (m.value,)
-            ends = _median_interval(samples) if len(samples) > 1 else samples * 3
-            text = ";".join([f"{v:.9g}" for v in samples])
-            file.writerow((*head, m.phase, m.metric, m.unit, m.better, m.method, *ends, text))
-        if not r.measurements:
-            file.writerow((*head, r.failed_phase, *[None] * (len(_CELLS) - len(head) - 1)))
-    return buffer.getvalue()
-
-
-_CELLS = [
-    "trial_id", "kind", "architecture", "regime", "length", "batch", "seed", "status", "reason", "failed_phase", "skipped",
-    "width", "depth", "parameters", "dtype", "device", "load", "unstable", "phase", "metric", "unit", "better", "method",
-    "median", "low", "high", "samples",
-]  # fmt: skip
-
-
-def _median_interval(samples: tuple[float, ...]) -> tuple[float, float, float]:
-    """Median, low and high."""
-    ordered = sorted(samples)
-    size = len(ordered)
-    places = ((size - 1) // 2, size // 2), *median_places(size)
-    middle, low, high = ((ordered[i] + ordered[j]) / 2 for i, j in places)
-    return middle, low, high

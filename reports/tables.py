@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import pandas as pd
 
 from reports.data import FAMILIES, Architecture, RunData
 from reports.fits import RESOLVED_WIDTH
@@ -43,6 +44,11 @@ class Value:
     number: bool = False
     claim: str = ""
 
+    @property
+    def plain(self) -> bool:
+        """Whether its text is all that is shown."""
+        return self.slot is None and not self.small and not self.verdict
+
 
 @dataclass(frozen=True)
 class Table:
@@ -62,7 +68,11 @@ class Table:
 
 def as_csv(table: Table) -> str:
     """Its texts, without menus and links."""
-    return pd.DataFrame([[v.text for v in row] for row in table.rows], columns=table.columns).to_csv(index=False)
+    buffer = io.StringIO()
+    file = csv.writer(buffer, lineterminator="\n")
+    file.writerow(table.columns)
+    file.writerows([v.text for v in row] for row in table.rows)
+    return buffer.getvalue()
 
 
 MOST_ROWS = 1500  # more make a page slow to open, and nobody reads them there

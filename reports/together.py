@@ -33,6 +33,10 @@ class Errand(Generic[T]):
             self._results = sent if sent is not None else [job() for job in self._jobs]
         return self._results
 
+    def later(self, place: int) -> Callable[[], T]:
+        """What gives the result of one job, when asked."""
+        return lambda: self.results()[place]
+
     def forget(self) -> None:
         """Nobody wants the results any more: a child that would send them gets an end of pipe, and ends."""
         if self._results is None and self._child is not None:
@@ -72,12 +76,12 @@ class Errand(Generic[T]):
         return pickle.loads(sent) if status == 0 else None
 
 
-Text = str | Errand[str]
+Text = str | Callable[[], str]
 """A text of a page's files: here, or on its way."""
 
 
 def written(text: Text) -> str:
-    return text if isinstance(text, str) else text.results()[0]
+    return text if isinstance(text, str) else text()
 
 
 def side_by_side(jobs: Sequence[Callable[[], T]]) -> list[T]:

@@ -52,7 +52,7 @@ def _cells(data: RunData) -> dict[Place, Cell]:
         timed = key.kind in ("cell", "decode") and key.metric == "time" and key.metric != PAIRED
         if timed or key.metric in EXACT:
             for length, cell in by_length.items():
-                if not timed or min(float(s.min()) for s in cell.rounds) > 0:
+                if not timed or min(map(min, cell.rounds)) > 0:
                     found[key, length] = cell
     return found
 

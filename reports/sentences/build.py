@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from reports.sentences import tables
 from reports.sentences.board import Standings, standings
@@ -15,6 +13,9 @@ from reports.tables import Table
 from reports.training.data import TaskRun
 from reports.training.looks import Cast
 from reports.words import names
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ def _card(s: Standings) -> tuple[str, str, str] | None:
 
 def frame(runs: list[TaskRun]) -> pd.DataFrame:
     """Points of every competitor, tidy: one row a benchmark, competitor and cell, and one for each overall score."""
+    import pandas as pd  # slow to import, and only benchmarks need it here
+
     rows = []
     for s in standings(runs):
         for r in s.rows:

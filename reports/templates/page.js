@@ -50,7 +50,10 @@ if (source) {
     });
     const tools = document.querySelector(`.tools[data-for="${element.id}"]`);
     // Exact filters on what a cell shows first, whatever small print follows it.
-    const shown = (index, column) => table.cell(index, column).node().dataset.text;
+    const shown = (index, column) => {
+      const cell = table.cell(index, column).node();
+      return cell.dataset.text ?? cell.textContent;
+    };
     const chosen = new Map();
     table.search.fixed("menus", (_text, _data, index) =>
       [...chosen].every(([column, value]) => !value || shown(index, column) === value));

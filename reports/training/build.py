@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from reports import beside, notices
@@ -14,11 +15,10 @@ from reports.sentences import build as sentences
 from reports.sentences.errors import Errors, errors
 from reports.tables import Table, Value, as_csv, thinned
 from reports.together import Errand, Text
+from reports.training import files, plots, tables
 from reports.training import notices as training_notices
-from reports.training import plots, tables
 from reports.training.ablations import Ablation, ablations
 from reports.training.data import TaskRun, read
-from reports.training.frames import curves_csv, frames
 from reports.training.headline import headline, overall
 from reports.training.looks import Cast, cast
 from reports.training.scores import Board, board
@@ -80,13 +80,13 @@ def build(data: RunData, other: RunData | None = None) -> tuple[dict[str, Any], 
     changed = [ablations(one) for one in boards]
     suite = str(data.plan.get("suite") or "run")
     # A million rows in a large run: on their way while the page is made.
-    csv: dict[str, Text] = {f"{suite}_curves.csv": Errand([lambda: curves_csv(boards)])}
+    changes = [a for found in changed for a in found]
+    errand = Errand([partial(files.text, name, boards, changes) for name in files.FILES])
+    csv: dict[str, Text] = {f"{suite}_{name}.csv": errand.later(i) for i, name in enumerate(files.FILES)}
     there = {task.name: board(task) for task in read(other).tasks} if other is not None else {}
     sections = [
         _section(one, found, data, there.get(one.task.name)) for one, found in zip(boards, changed, strict=True)
     ]
-    for name, frame in frames(boards, [a for found in changed for a in found]).items():
-        csv[f"{suite}_{name}.csv"] = frame.to_csv(index=False)
     benchmarks = sentences.sections(training.tasks, cast(boards[0], data.architectures)) if boards else []
     if benchmarks:
         csv[f"{suite}_benchmarks.csv"] = sentences.frame(training.tasks).to_csv(index=False)

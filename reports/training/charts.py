@@ -20,6 +20,8 @@ from reports.canvas import (
     WIDTH,
     Line,
     Plot,
+    draw_bands,
+    draw_bars,
     name_ends,
     new_axes,
     spread,
@@ -115,7 +117,8 @@ def curve_chart(
         figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72))
         axes = new_axes(figure, LEFT, margin)
         for line in lines:
-            _curve(axes, line, bars)
+            _curve(axes, line)
+        (draw_bars if bars else draw_bands)(axes, lines)
         _limit(axes, lines, values, x, y, shown, upright)
         _ruler(axes.xaxis, x)
         _ruler(axes.yaxis, y)
@@ -179,16 +182,11 @@ def _within(points: np.ndarray, ends: np.ndarray, log: bool) -> np.ndarray:
     return np.concatenate([points, ends])
 
 
-def _curve(axes: Axes, line: Line, bars: bool) -> None:
+def _curve(axes: Axes, line: Line) -> None:
     color = line.look.color
     every = max(1, len(line.x) // 7)
     axes.plot(line.x, line.y, color=color, ls=line.look.line, lw=1.5, marker=line.look.marker, ms=4.0, mew=0,
               markevery=(min(every // 2, len(line.x) - 1), every))  # fmt: skip
-    if line.low is not None and line.high is not None:
-        if bars:
-            axes.vlines(line.x, line.low, line.high, color=color, lw=1.6, alpha=0.55)
-        else:
-            axes.fill_between(line.x, line.low, line.high, color=color, alpha=0.13, lw=0)
     if line.stop:
         axes.plot(line.x[-1:], line.y[-1:], color=color, marker="x", ms=8.5, mew=2, ls="")
 
@@ -290,9 +288,10 @@ def cost_chart(identity: str, title: str, spots: list[Spot], x: Axis, y: Axis, c
         axes.set_ylabel(y.label)
         front = sorted((s for s in spots if s.front), key=lambda s: s.x)
         axes.step([s.x for s in front], [s.y for s in front], where="post", color=MUTED, lw=1.1, ls=(0, (4, 2)))
+        sure = [s for s in spots if np.isfinite(s.low)]
+        axes.vlines([s.x for s in sure], [s.low for s in sure], [s.high for s in sure], lw=1.6, alpha=0.5,
+                    colors=[s.look.color for s in sure])  # fmt: skip
         for s in spots:
-            if np.isfinite(s.low):
-                axes.vlines(s.x, s.low, s.high, color=s.look.color, lw=1.6, alpha=0.5)
             axes.plot([s.x], [s.y], color=s.look.color, marker=s.look.marker, ls="", ms=6.5 if s.front else 5.5,
                       mfc=s.look.color if s.front else "none", mew=1.2)  # fmt: skip
         unnamed = _name_spots(axes, spots, front)

@@ -77,16 +77,19 @@ def curve(task: TaskRun, name: Name, part: str, quantity: str) -> Curve | None:
     )  # fmt: skip
 
 
-def reach(record: Record, quantity: str, target: float, better: str) -> Reached | None:
-    """Where the tuning curve of one trial first reaches a target, on a straight line between two looks."""
-    found = columns(record, "tune", quantity)
-    if found is None:
-        return None
+def reached(task: TaskRun, name: Name, target: float) -> list[Reached | None]:
+    """Where the tuning curve of each final trial that ended well first reaches a target."""
+    better = task.primary.better
+    return [None if found is None else reach(found, target, better) for found in _tuning(task, name)]
+
+
+def reach(found: dict[str, np.ndarray], target: float, better: str) -> Reached | None:
+    """Where a curve first reaches a target, on a straight line between two looks."""
     value = found["value"]
     there = value >= target if better == "higher" else value <= target
-    if not there.any():
+    i = int(there.argmax())
+    if not there[i]:
         return None
-    i = int(np.argmax(there))
     if i == 0 or value[i] == value[i - 1]:
         return Reached(*(float(found[axis][i]) for axis in AXES))
     share = (target - value[i - 1]) / (value[i] - value[i - 1])
@@ -95,8 +98,14 @@ def reach(record: Record, quantity: str, target: float, better: str) -> Reached 
 
 def best_looks(task: TaskRun, name: Name) -> list[float]:
     """The best score on the tuning split of each final trial that ended well."""
-    found = [columns(r, "tune", task.primary.name) for r in task.ok(name).values()]
-    return [task.primary.best(one["value"].tolist()) for one in found if one is not None]
+    return [task.primary.best(one["value"].tolist()) for one in _tuning(task, name) if one is not None]
+
+
+def _tuning(task: TaskRun, name: Name) -> list[dict[str, np.ndarray] | None]:
+    """The tuning curve of each final trial that ended well; None where it has none."""
+    if name not in task.tuning_curves:
+        task.tuning_curves[name] = [columns(r, "tune", task.primary.name) for r in task.ok(name).values()]
+    return task.tuning_curves[name]
 
 
 def target(task: TaskRun) -> tuple[float, str] | None:

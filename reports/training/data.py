@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from reports.data import RunData
 from results.schema import Measurement, Record
 
@@ -159,6 +161,11 @@ class TaskRun:
 
     @cached_property
     def _ended(self) -> dict[Name, dict[int, Record]]:
+        return {}
+
+    @cached_property
+    def tuning_curves(self) -> dict[Name, list[dict[str, np.ndarray] | None]]:
+        """What `reports.training.curves` has made so far."""
         return {}
 
     def scores(self, name: Name, split: str, metric: str) -> dict[int, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reports.headline import Headline
 from reports.training.ablations import Ablation
-from reports.training.curves import reach, target
+from reports.training.curves import reached, target
 from reports.training.data import Name, TaskRun, label
 from reports.training.scores import Board, Standing
 from reports.training.tables import score_text
@@ -76,8 +76,7 @@ def times_to_target(task: TaskRun, goal: float) -> dict[Name, float]:
     """Mean seconds to a score, of competitors all of whose seeds reached it."""
     found = {}
     for c in task.competitors:
-        trials = task.ok(c.name)
-        spots = [reach(r, task.primary.name, goal, task.primary.better) for r in trials.values()]
+        spots = reached(task, c.name, goal)
         if spots and len(spots) >= task.planned(c.name) and all(spot is not None for spot in spots):
             found[c.name] = sum(spot.seconds for spot in spots if spot is not None) / len(spots)
     return {name: value for name, value in found.items() if value == value}

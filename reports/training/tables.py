@@ -10,7 +10,7 @@ from reports.data import RunData
 from reports.paired import Mean, mean
 from reports.tables import LAST, Table, Value
 from reports.training.ablations import Ablation, Effect
-from reports.training.curves import Reached, reach, target
+from reports.training.curves import Reached, reached, target
 from reports.training.data import Competitor, Metric, Name, Reference, TaskRun, Training, label
 from reports.training.looks import Cast
 from reports.training.scores import Board, Standing, average
@@ -230,9 +230,7 @@ def targets(board: Board, cast: Cast) -> tuple[Table, str]:
     value, origin = found
     rows = []
     for s in board.standings:
-        trials = task.ok(s.name)
-        spots = [reach(r, task.primary.name, value, task.primary.better) for r in trials.values()]
-        there = [spot for spot in spots if spot is not None]
+        there = [spot for spot in reached(task, s.name, value) if spot is not None]
         whole = bool(there) and len(there) == task.planned(s.name)
         rows.append([who(cast, s.name), *_reached(there, whole),
                      _number(f"{len(there)} of {task.planned(s.name)}", -len(there))])  # fmt: skip

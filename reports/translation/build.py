@@ -6,8 +6,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from reports.canvas import Plot
 from reports.paired import mean
 from reports.tables import Table, Value, as_csv
@@ -69,6 +67,8 @@ def numbers(section: Translations, task: str, prefix: str) -> dict[str, str]:
     tables = {"bootstrap": section.bootstrap, "writing": section.writing, "beams": section.beams}
     files = {f"{start}_{name}.csv": as_csv(table) for name, table in tables.items() if table.rows}
     if section.alignments.rows:
+        import pandas as pd  # slow to import, and only alignments need it here
+
         files[f"{start}_alignments.csv"] = pd.DataFrame(section.alignments.rows).to_csv(index=False)
     return files
 

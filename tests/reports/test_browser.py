@@ -70,7 +70,7 @@ def page(browser: Any, site: Path) -> Any:
 
 def shown(browser: Any, table: str, column: int) -> list[str]:
     rows = "[...document.querySelectorAll(`#${arguments[0]} tbody tr`)]"
-    script = f"return {rows}.map(r => r.cells[arguments[1]]?.dataset.text)"
+    script = f"return {rows}.map(r => r.cells[arguments[1]]?.dataset.text ?? r.cells[arguments[1]]?.textContent)"
     return list(browser.execute_script(script, table, column))
 
 

@@ -17,7 +17,8 @@ import pytest
 from reports.canvas import spread
 from reports.data import load
 from reports.page import ReportError, render, render_index
-from reports.statistics import Analysis, analyse, fits_frame
+from reports.scaling_files import fits_frame
+from reports.statistics import Analysis, analyse
 from results.store import Run
 from tests.synthetic_run import ARCHITECTURES, CROSSING, make_run
 

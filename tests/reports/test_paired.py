@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from reports.paired import Difference, compare, corrected, difference, holm, mean, ranks
-from reports.training.curves import bin_edges, reach
+from reports.training.curves import bin_edges, columns, reach
 from reports.training.data import Choice, Metric, Try
 from reports.training.tuning import chosen_try, edge, expected_best, filled
 from tests.synthetic_training import PROBE, _Maker
@@ -135,10 +135,12 @@ def test_target_is_interpolated_between_looks() -> None:
     record = _Maker("r", "lm", np.random.default_rng(0))._record(PROBE, PROBE.runners[0], "train", "final", extra={
         "curves": {"tune": {"step": [0, 100, 200], "tokens": [0, 1000, 2000], "seconds": [0.0, 10.0, 20.0],
                             "accuracy": [0.0, 0.4, 0.8]}}})  # fmt: skip
-    found = reach(record, "accuracy", 0.5, "higher")
+    curve = columns(record, "tune", "accuracy")
+    assert curve is not None
+    found = reach(curve, 0.5, "higher")
     assert found is not None and (found.step, found.tokens, found.seconds) == pytest.approx((125, 1250, 12.5))
-    assert reach(record, "accuracy", 0.9, "higher") is None
-    first = reach(record, "accuracy", 0.1, "lower")
+    assert reach(curve, 0.9, "higher") is None
+    first = reach(curve, 0.1, "lower")
     assert first is not None and first.step == 0
 
 

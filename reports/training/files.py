@@ -5,10 +5,9 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from reports.paired import Pair, mean
 from reports.training.ablations import Ablation
@@ -17,17 +16,27 @@ from reports.training.data import Name, TaskRun, value_of
 from reports.training.scores import Board
 from reports.training.tuning import chosen_try
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-def frames(boards: list[Board], ablations: list[Ablation]) -> dict[str, pd.DataFrame]:
-    """Frames by the last part of their file's name."""
+
+FILES = ("curves", "scores", "tries", "differences", "costs")
+
+
+def text(name: str, boards: list[Board], ablations: list[Ablation]) -> str:
+    """One of FILES, as CSV."""
+    return curves_csv(boards) if name == "curves" else str(frame(name, boards, ablations).to_csv(index=False))
+
+
+def frame(name: str, boards: list[Board], ablations: list[Ablation]) -> pd.DataFrame:
+    import pandas as pd  # slow to import; here the process that needs it does
+
     tasks = [b.task for b in boards]
-    return {
-        "scores": _frame([row for t in tasks for row in _scores(t)], _SCORES),
-        "tries": _frame([row for t in tasks for row in _tries(t)], _TRIES),
-        "differences": _frame([*(row for b in boards for row in _pairs(b)),
-                               *(row for a in ablations for row in _effects(a))], _DIFFERENCES),
-        "costs": _frame([row for t in tasks for row in _costs(t)], _COSTS),
-    }  # fmt: skip
+    if name == "differences":
+        rows = [*(row for b in boards for row in _pairs(b)), *(row for a in ablations for row in _effects(a))]
+        return pd.DataFrame(rows, columns=_DIFFERENCES)
+    of_task, names = {"scores": (_scores, _SCORES), "tries": (_tries, _TRIES), "costs": (_costs, _COSTS)}[name]
+    return pd.DataFrame([row for t in tasks for row in of_task(t)], columns=names)
 
 
 _WHO = ["task", "architecture", "variant"]
@@ -37,10 +46,6 @@ _TRIES = [*_WHO, "lr", "settings", "status", "metric", "score", "chosen", "choic
 _DIFFERENCES = ["task", "metric", "better", "family", "a", "a_variant", "b", "b_variant", "difference", "low", "high", "n",
                 "p", "p_holm", "significant"]  # fmt: skip
 _COSTS = [*_WHO, "phase", "metric", "unit", "method", "mean", "n", "seeds", "values"]
-
-
-def _frame(rows: list[dict[str, Any]], names: list[str]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=names)
 
 
 def _who(task: TaskRun, name: Name) -> dict[str, Any]:
