@@ -15,7 +15,7 @@ from bench.trial import Trial
 MAX_PATH_LENGTH_SEQUENTIAL = 512
 
 
-# A speed-up compares times of one visit: the first round has it.
+# A speed-up compares times of one visit: the first round has it, on a CPU.
 ONCE = ("forward_1_thread",)
 # Bytes do not depend on the seed, and one pass is enough: a trial of its own, which goes on where timing is too slow.
 MEMORY = "memory"
@@ -95,7 +95,7 @@ def plan_scaling(spec: ScalingSpec, architectures: list[Sized], device: str, mem
 
 
 def _cells(spec: ScalingSpec, architectures: list[Sized], trial: Any, seed: int, on_cpu: bool) -> Iterable[Trial]:
-    phases = tuple(p for p in spec.phases if p != MEMORY and (p not in ONCE or seed == 0))
+    phases = tuple(p for p in spec.phases if p != MEMORY and (p not in ONCE or (seed == 0 and on_cpu)))
     for a in architectures:
         for name, regime in spec.regimes.items():
             for length in spec.lengths:

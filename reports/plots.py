@@ -219,10 +219,10 @@ def _machine(analysis: Analysis) -> Group:
             "launches, memory or earlier steps. FLOPs are counted as the reference computes them; fused causal attention "
             "skips about half of its token-to-token products, so it can pass 100 %.",
         )  # fmt: skip
-        one = analysis.by_architecture("cell", name, "forward_1_thread", "time")
+        threads = analysis.data.environment.get("threads")
+        one = analysis.by_architecture("cell", name, "forward_1_thread", "time") if threads != 1 else {}
         every = analysis.by_architecture("cell", name, "forward", PAIRED)
         gains = {n: _ratio(one[n], every[n], "times") for n in one if n in every}
-        threads = analysis.data.environment.get("threads")
         plots += _chart(
             f"threads-{name}", f"Speed-up from 1 thread to {threads or 'all'}, {analysis.data.regime_title(name)}",
             _lines(analysis, {n: s for n, s in gains.items() if s}),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from bench.contract import select_state, state_bytes
+from bench.execute import measurements
 from bench.measure.device import CPUDevice, Peak, is_out_of_memory, open_device
 from bench.measure.graph import MAX_OPERATIONS, Counter, Untraceable, trace
 from bench.measure.kernels import kernels_of, telling
@@ -22,6 +25,7 @@ from bench.measure.path import NotConnected, layers_to_connect, receptive_field
 from bench.measure.timing import OverTime, sample_times, spread
 from bench.models import build_encoder
 from bench.registry import ARCHITECTURES
+from tests.test_forecast import CELL
 
 
 class FakeDevice:
@@ -292,3 +296,15 @@ def test_cache_is_what_was_appended(sizes: list[int]) -> None:
     assert state_bytes(cache) == 2 * 2 * (at - cache.start) * 4 * 4
     picked = select_state({"layers": [cache]}, torch.tensor([1]))["layers"][0]
     assert torch.equal(picked.tensors()[1], everything[1:, :, cache.start : at])
+
+
+@pytest.mark.parametrize(("threads", "phases"), [(2, ["forward", "forward_1_thread"]), (1, ["forward"])])
+def test_one_thread_is_timed_once(monkeypatch: pytest.MonkeyPatch, threads: int, phases: list[str]) -> None:
+    timed: list[str] = []
+    session = SimpleNamespace(send=lambda *_: None, timing=lambda phase, *_, **__: timed.append(phase))
+    monkeypatch.setattr(measurements, "encoder_of", lambda _: torch.nn.Identity())
+    monkeypatch.setattr(measurements, "inputs_of", lambda _: torch.zeros(1, 4, 8))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    measurements._cell(replace(CELL, phases=("forward", "forward_1_thread"), seed=1), session)  # type: ignore[arg-type]
+    assert timed == phases

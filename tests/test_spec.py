@@ -130,9 +130,9 @@ def test_override_values_are_yaml() -> None:
 
 
 class TestPlan:
-    def plan(self, spec: ScalingSpec, source: str = "s") -> tuple[Trial, ...]:
+    def plan(self, spec: ScalingSpec, source: str = "s", device: str = "cpu") -> tuple[Trial, ...]:
         sized = [Sized("a", source, width=8, depth=2, parameters=10, config={}), Sized("b", "s", width=8, config={})]
-        return plan_scaling(spec, sized, "cpu", 1 << 30, "m").trials
+        return plan_scaling(spec, sized, device, 1 << 30, "m").trials
 
     def test_every_cell_once_a_round(self, suite: Any) -> None:
         spec = resolve(suite, "quick", {})
@@ -148,6 +148,11 @@ class TestPlan:
         assert lengths[0] == sorted(lengths[0])
         assert lengths[1] != sorted(lengths[1])
         assert lengths[1] != lengths[2]
+
+    @pytest.mark.parametrize(("device", "seeds"), [("cpu", {0}), ("cuda", set())])
+    def test_one_thread_beside_all_in_the_first_round_on_a_cpu(self, suite: Any, device: str, seeds: set[int]) -> None:
+        trials = self.plan(resolve(suite, "quick", {}), device=device)
+        assert {t.seed for t in trials if "forward_1_thread" in t.phases} == seeds
 
     def test_tokens_are_fixed(self, suite: Any) -> None:
         cells = [t for t in self.plan(resolve(suite, "quick", {})) if t.regime == "tokens"]

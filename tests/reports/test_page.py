@@ -17,6 +17,7 @@ import pytest
 from reports.canvas import spread
 from reports.data import load
 from reports.page import ReportError, render, render_index
+from reports.plots import groups
 from reports.scaling_files import fits_frame
 from reports.statistics import Analysis, analyse
 from results.store import Run
@@ -62,6 +63,13 @@ def test_failed_cells_never_enter(analysis: Analysis) -> None:
     stops = {(s.architecture, s.regime): (s.length, s.status) for s in analysis.data.stops("forward_backward")}
     assert stops["attention_naive", "batch1"] == (4096, "oom")
     assert stops["gru", "tokens"] == (8192, "timeout")
+
+
+@pytest.mark.parametrize(("threads", "drawn"), [(2, True), (1, False)])
+def test_no_speed_up_from_one_thread_to_one(analysis: Analysis, threads: int, drawn: bool) -> None:
+    data = replace(analysis.data, environment=analysis.data.environment | {"threads": threads})
+    titles = [plot.title for group in groups(replace(analysis, data=data)) for plot in group.plots]
+    assert any(title.startswith("Speed-up from 1 thread to") for title in titles) == drawn
 
 
 def test_csv_files(site: Path, planted_run: Run) -> None:
