@@ -102,7 +102,8 @@ def _cells(spec: ScalingSpec, architectures: list[Sized], trial: Any, seed: int,
                 batch = regime.batch_at(length)
                 if batch is None:
                     continue
-                yield trial("cell", a, regime=name, batch=batch, length=length, seed=seed, phases=phases)
+                if phases:
+                    yield trial("cell", a, regime=name, batch=batch, length=length, seed=seed, phases=phases)
                 if MEMORY in spec.phases and seed == 0:
                     yield trial("cell", a, regime=name, batch=batch, length=length, phases=(MEMORY,))
                 if not on_cpu and seed == spec.seeds - 1 and length <= MAX_KERNELS_LENGTH:

@@ -192,8 +192,8 @@ def fit_power(series: Series, rng: np.random.Generator, with_offset: bool = True
     shape = series.deviations.shape
     drawn = clipped[rng.integers(0, n, shape)] * rng.choice([-1.0, 1.0], shape) * np.sqrt(n / freedom)
     replicas = curve * np.exp(series.deviations + share * widen * drawn)
-    # Single precision moves an end by less than 1e-4 and takes half of the time; squares of bytes would overflow in it.
-    small = (replicas / replicas.min()).astype(np.float32)
+    # Single precision takes half of the time. Squares of bytes would overflow in it; an exponent does not depend on scale.
+    small = (replicas / replicas.min(axis=1, keepdims=True)).astype(np.float32)
     low, high = (float(v) for v in quantiles(_best(log_t, small, scale, with_offset, _REPLICATES)[0]))
     far = np.abs(residuals) > max(5 * typical, 5 * scale, 0.2)
     return Fit(

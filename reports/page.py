@@ -67,13 +67,13 @@ def render(run: Run, site: Path, other: Run | None = None) -> Path:
             draw(plots)
             shared = _shared(data, time.perf_counter() - began)
             page = _environment().get_template(builder.TEMPLATE).render(**shared, **context)
+            tables = {name: written(text) for name, text in csv.items()}
     except (StoreError, ReportError):
         raise
     except beside.Unlike as error:
         raise ReportError(str(error)) from None
     except Exception as error:
         raise _damaged(str(run.folder), error) from error
-    tables = {name: written(text) for name, text in csv.items()}
     _write(site / run.run_id, {f"{suite}.html": page, **tables})
     _write(site, {f"{suite}.html": page.replace('href="../index.html"', 'href="index.html"')})
     _copy(site / run.run_id, site, list(tables))

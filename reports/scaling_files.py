@@ -7,6 +7,7 @@ import io
 from typing import TYPE_CHECKING
 
 from reports.bootstrap import median_places
+from reports.csv_text import csv_cells
 from reports.data import Key
 from reports.fits import local_slopes
 from reports.statistics import Analysis
@@ -104,17 +105,17 @@ def cells_csv(analysis: Analysis) -> str:
     file = csv.writer(buffer, lineterminator="\n")
     file.writerow(_TRIAL + _MEASUREMENT)
     for r in analysis.data.records:
-        trial = _text(
+        trial = csv_cells((
             r.trial_id, r.kind, r.architecture, r.regime, r.length, r.batch, r.seed, r.status, r.reason, r.failed_phase,
             bool(r.extra.get("skipped")), r.width, r.depth, r.parameters, r.dtype, r.device, r.extra.get("load"),
             ";".join(map(str, r.extra.get("unstable") or ())),
-        )  # fmt: skip
+        )) + ","  # fmt: skip
         for m in r.measurements:
             samples = m.samples if m.samples is not None else (m.value,)
             ends = _median_interval(samples) if len(samples) > 1 else samples * 3
-            text = ";".join([f"{v:.9g}" for v in samples])
+            joined = ";".join([f"{v:.9g}" for v in samples])
             buffer.write(trial)
-            file.writerow((m.phase, m.metric, m.unit, m.better, m.method, *ends, text))
+            file.writerow((m.phase, m.metric, m.unit, m.better, m.method, *ends, joined))
         if not r.measurements:
             buffer.write(trial)
             file.writerow((r.failed_phase, *[None] * (len(_MEASUREMENT) - 1)))
@@ -126,13 +127,6 @@ _TRIAL = [
     "width", "depth", "parameters", "dtype", "device", "load", "unstable",
 ]  # fmt: skip
 _MEASUREMENT = ["phase", "metric", "unit", "better", "method", "median", "low", "high", "samples"]
-
-
-def _text(*cells: object) -> str:
-    """The first cells of rows, as CSV, with a comma at their end."""
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator=",").writerow(cells)
-    return buffer.getvalue()
 
 
 def _median_interval(samples: tuple[float, ...]) -> tuple[float, float, float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,7 +24,6 @@ from bench.measure.path import NotConnected, layers_to_connect, receptive_field
 from bench.measure.timing import OverTime, sample_times, spread
 from bench.models import build_encoder
 from bench.registry import ARCHITECTURES
-from tests.test_forecast import CELL
 
 
 class FakeDevice:
@@ -306,5 +304,6 @@ def test_one_thread_is_timed_once(monkeypatch: pytest.MonkeyPatch, threads: int,
     monkeypatch.setattr(measurements, "inputs_of", lambda _: torch.zeros(1, 4, 8))
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
-    measurements._cell(replace(CELL, phases=("forward", "forward_1_thread"), seed=1), session)  # type: ignore[arg-type]
+    trial = SimpleNamespace(phases=("forward", "forward_1_thread"), seed=1, device="cpu")
+    measurements._cell(trial, session)  # type: ignore[arg-type]
     assert timed == phases

@@ -65,7 +65,7 @@ def _cell(trial: Trial, session: Session) -> None:
             outputs.clear()
         elif phase == "forward_1_thread":
             threads = torch.get_num_threads()
-            if threads == 1:  # it has been measured
+            if threads == 1 and "forward" in trial.phases:  # it is the same
                 continue
             torch.set_num_threads(1)
             try:

@@ -93,6 +93,8 @@ class ScalingForecast:
                 spent += MEMORY * self.time(trial, "forward_backward")
             elif phase in ("forward", "forward_backward", "forward_1_thread"):
                 slack = self.threads if phase == "forward_1_thread" else 1
+                if phase == "forward_1_thread" and self.threads == 1 and "forward" in trial.phases:
+                    continue
                 time = self.time(trial, phase) * math.sqrt(slack)
                 over = time > trial.limit * slack
                 spent += _timing(time, trial.seconds, over) + self._first(trial) / 2

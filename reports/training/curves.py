@@ -83,17 +83,17 @@ def reached(task: TaskRun, name: Name, target: float) -> list[Reached | None]:
     return [None if found is None else reach(found, target, better) for found in _tuning(task, name)]
 
 
-def reach(found: dict[str, np.ndarray], target: float, better: str) -> Reached | None:
+def reach(curve: dict[str, np.ndarray], target: float, better: str) -> Reached | None:
     """Where a curve first reaches a target, on a straight line between two looks."""
-    value = found["value"]
+    value = curve["value"]
     there = value >= target if better == "higher" else value <= target
     i = int(there.argmax())
     if not there[i]:
         return None
     if i == 0 or value[i] == value[i - 1]:
-        return Reached(*(float(found[axis][i]) for axis in AXES))
+        return Reached(*(float(curve[axis][i]) for axis in AXES))
     share = (target - value[i - 1]) / (value[i] - value[i - 1])
-    return Reached(*(float(found[axis][i - 1] + share * (found[axis][i] - found[axis][i - 1])) for axis in AXES))
+    return Reached(*(float(curve[axis][i - 1] + share * (curve[axis][i] - curve[axis][i - 1])) for axis in AXES))
 
 
 def best_looks(task: TaskRun, name: Name) -> list[float]:

@@ -165,7 +165,7 @@ class TaskRun:
 
     @cached_property
     def tuning_curves(self) -> dict[Name, list[dict[str, np.ndarray] | None]]:
-        """What `reports.training.curves` has made so far."""
+        """Of each competitor's final trials; kept, since the headline, the target and its table all ask for them."""
         return {}
 
     def scores(self, name: Name, split: str, metric: str) -> dict[int, float]:

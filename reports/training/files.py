@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reports.csv_text import csv_cells
 from reports.paired import Pair, mean
 from reports.training.ablations import Ablation
 from reports.training.curves import columns
@@ -25,10 +24,10 @@ FILES = ("curves", "scores", "tries", "differences", "costs")
 
 def text(name: str, boards: list[Board], ablations: list[Ablation]) -> str:
     """One of FILES, as CSV."""
-    return curves_csv(boards) if name == "curves" else str(frame(name, boards, ablations).to_csv(index=False))
+    return curves_csv(boards) if name == "curves" else str(_frame(name, boards, ablations).to_csv(index=False))
 
 
-def frame(name: str, boards: list[Board], ablations: list[Ablation]) -> pd.DataFrame:
+def _frame(name: str, boards: list[Board], ablations: list[Ablation]) -> pd.DataFrame:
     import pandas as pd  # slow to import; here the process that needs it does
 
     tasks = [b.task for b in boards]
@@ -89,7 +88,7 @@ def _curves(boards: list[Board]) -> Iterator[str]:
                     for quantity in (k for k in raw if k not in ("step", "tokens", "seconds")):
                         found = columns(record, part, quantity)
                         if found is not None:
-                            head = _csv_line([task.name, *c.name, seed, record.status, part, quantity])
+                            head = csv_cells([task.name, *c.name, seed, record.status, part, quantity])
                             yield _lines(head, found, places)
 
 
@@ -107,12 +106,6 @@ def _texts(values: np.ndarray) -> list[str]:
     """Each number as `repr` has it, NaN as nothing. NaN is looked for in all at once, since a curve hardly ever has one."""
     texts = list(map(repr, values.tolist()))
     return ["" if text == "nan" else text for text in texts] if np.isnan(values).any() else texts
-
-
-def _csv_line(cells: list[Any]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="").writerow(cells)
-    return buffer.getvalue()
 
 
 def _tries(task: TaskRun) -> list[dict[str, Any]]:

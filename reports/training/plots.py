@@ -103,7 +103,7 @@ def learning(board: Board, cast: Cast) -> Group:
     lines = _lines(cast, _curves(task, cast, "train", "loss"), "step")
     if lines:
         caption = f"Loss on the training batches as they came. {whose} {left_out(cast)}"
-        unit = next((m.unit for m in task.metrics("tune") if m.name == "loss"), "")
+        unit = next((m.unit for m in (*task.metrics("tune"), watched) if m.name == "loss"), "")
         plots.append(_curve_plot(f"{task.id}-train-step", "Training loss by step", lines, "step",
                                  Metric("training_loss", unit, "lower"), caption, []))  # fmt: skip
     lead = "How fast each learns, and what it costs in tokens and in time on this machine."

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reports import fits
 from reports.bootstrap import REPLICATES, Series, deviations
 from reports.fits import Fit, fit_counts, fit_power, local_slopes
 
@@ -148,6 +149,25 @@ def test_coverage(f: Callable[[float], float], p: float, n: int, misfit: float) 
         fit = power(noisy(f, seed, n, misfit))
         held += fit.low <= p <= fit.high
     assert held / 80 >= 0.88
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e15])
+@pytest.mark.parametrize(
+    ("p", "offset", "noise"), [(0.5, 0.02, 0.05), (1.0, 0.0, 0.3), (2.0, 3.0, 0.003), (3.0, 1e-9, 0.05)]
+)
+def test_ends_of_intervals_need_no_double_precision(p: float, offset: float, noise: float, scale: float) -> None:
+    """Replicas are fitted in single precision, whatever their unit; over 12 octaves a cube spans eleven decades."""
+    lengths = 2.0 ** np.arange(4, 16)
+    rng = np.random.default_rng(5)
+    deviations = noise * rng.standard_normal((REPLICATES, 12))
+    values = scale * (offset + (lengths / lengths[-1]) ** p)
+    found, single = [], fits._best
+    for fit in (single, lambda log_t, y, *more: single(log_t, y.astype(np.float64), *more)):
+        with pytest.MonkeyPatch.context() as patch, np.errstate(over="raise", invalid="raise", divide="raise"):
+            patch.setattr(fits, "_best", fit)
+            one = fits.fit_power(Series(lengths, values, deviations, np.ones(12), "s", False), np.random.default_rng(1))
+        found.append((one.exponent, one.low, one.high))
+    assert found[0] == pytest.approx(found[1], abs=1e-3)
 
 
 def test_flat_series_without_offset() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import itertools
 import re
@@ -13,8 +14,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from reports import scaling_files
 from reports.canvas import spread
+from reports.csv_text import csv_cells
 from reports.data import load
 from reports.page import ReportError, render, render_index
 from reports.plots import groups
@@ -70,6 +75,22 @@ def test_no_speed_up_from_one_thread_to_one(analysis: Analysis, threads: int, dr
     data = replace(analysis.data, environment=analysis.data.environment | {"threads": threads})
     titles = [plot.title for group in groups(replace(analysis, data=data)) for plot in group.plots]
     assert any(title.startswith("Speed-up from 1 thread to") for title in titles) == drawn
+
+
+def test_a_file_that_cannot_be_made(planted_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str, analysis: Analysis) -> str:
+        raise ValueError(f"planted in {name}")
+
+    monkeypatch.setattr(scaling_files, "text", fail)
+    with pytest.raises(ReportError, match="planted in cells"):
+        render(planted_run, tmp_path)
+
+
+@given(st.lists(st.text(max_size=6), min_size=1, max_size=4), st.lists(st.text(max_size=6), min_size=1, max_size=4))
+def test_a_row_in_two_parts(first: list[str], second: list[str]) -> None:
+    """Whatever names and reasons hold, a file's row is one row."""
+    text = f"{csv_cells(first)},{csv_cells(second)}\n"
+    assert list(csv.reader(io.StringIO(text, newline=""), strict=True)) == [first + second]
 
 
 def test_csv_files(site: Path, planted_run: Run) -> None:
