@@ -200,5 +200,10 @@ def _verdicts(analysis: Analysis) -> str:
     against = sorted({f"{short(k.architecture)} ({k.metric.replace('_', ' ')})" for k, j in analysis.fits.items()
                       if j.verdict == "disagrees"})  # fmt: skip
     more = f": {joined(against[:4])}{' and others' if len(against) > 4 else ''}" if against else ""
-    return (f"Of {total} claims of theory, {counts['agrees']} agree with what was measured, {counts['disagrees']} "
-            f"disagree{more}, and {counts['not resolved']} are not resolved by this run.")  # fmt: skip
+
+    def said(verdict: str, one: str, many: str) -> str:
+        return f"{counts[verdict]} {one if counts[verdict] == 1 else many}"
+
+    return (f"Of {total} claims of theory, {said('agrees', 'agrees', 'agree')} with what was measured, "
+            f"{said('disagrees', 'disagrees', 'disagree')}{more}, and {said('not resolved', 'is', 'are')} not resolved "
+            "by this run.")  # fmt: skip

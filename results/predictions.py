@@ -86,6 +86,11 @@ def save_pictures(folder: Path, trial_id: str, content: dict[str, Any]) -> None:
     _write(folder / PICTURES / f"{trial_id}.json", content)
 
 
+def has_pictures(folder: Path) -> bool:
+    """Whether any trial kept some: in a run without images, thousands of trials need not be asked."""
+    return (folder / PICTURES).is_dir()
+
+
 def load_pictures(folder: Path, trial_id: str) -> dict[str, Any]:
     """Empty where there are none."""
     return _read(folder / PICTURES / f"{trial_id}.json")

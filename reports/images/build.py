@@ -14,7 +14,7 @@ from reports.training.data import Name, TaskRun, label
 from reports.training.looks import Cast
 from reports.training.scores import Board
 from reports.training.tables import who
-from results.predictions import load_pictures
+from results.predictions import has_pictures, load_pictures
 
 MOST_CONFUSIONS = 12
 
@@ -51,13 +51,11 @@ class PictureSection:
 def pictures(board: Board, cast: Cast, folder: Path | None) -> PictureSection | None:
     """None where the run kept no pictures of this task."""
     task = board.task
+    if folder is None or not has_pictures(folder):
+        return None
     kept: dict[Name, dict[int, dict[str, Any]]] = {}
     for s in board.standings:
-        found = {
-            seed: content
-            for seed, r in task.ok(s.name).items()
-            if folder is not None and (content := load_pictures(folder, r.trial_id))
-        }
+        found = {seed: content for seed, r in task.ok(s.name).items() if (content := load_pictures(folder, r.trial_id))}
         if found:
             kept[s.name] = found
     if not kept:
