@@ -91,6 +91,11 @@ class Trial:
     def without(self, phases: set[str]) -> Trial:
         return replace(self, phases=tuple(p for p in self.phases if p not in phases))
 
+    def phases_on(self, threads: int) -> tuple[str, ...]:
+        """Those worth their time with so many threads: where there is one, `forward` has measured one thread."""
+        same = threads == 1 and "forward" in self.phases
+        return self.without({"forward_1_thread"}).phases if same else self.phases
+
 
 def beam_phase(beam: int) -> str:
     return f"{BEAM}{beam}"

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 def csv_cells(cells: Iterable[object]) -> str:
     """The cells quoted as in any row of a file, without a newline at their end."""
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\r\n").writerow(
-        cells
-    )  # it quotes cells that hold what ends a line, and no other end
+    # The writer quotes a cell for what is in its own end of line, and for no other: both characters are in this one.
+    csv.writer(buffer, lineterminator="\r\n").writerow(cells)
     return buffer.getvalue()[:-2]

@@ -24,6 +24,7 @@ from bench.measure.path import NotConnected, layers_to_connect, receptive_field
 from bench.measure.timing import OverTime, sample_times, spread
 from bench.models import build_encoder
 from bench.registry import ARCHITECTURES
+from bench.trial import Trial
 
 
 class FakeDevice:
@@ -304,6 +305,10 @@ def test_one_thread_is_timed_once(monkeypatch: pytest.MonkeyPatch, threads: int,
     monkeypatch.setattr(measurements, "inputs_of", lambda _: torch.zeros(1, 4, 8))
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
-    trial = SimpleNamespace(phases=("forward", "forward_1_thread"), seed=1, device="cpu")
+    trial = Trial(
+        kind="cell", architecture="a", task="", mode="causal", regime="batch1", width=8, depth=1, parameters=1, batch=1,
+        length=4, dtype="float32", device="cpu", seed=1, phases=("forward", "forward_1_thread"), seconds=0.04, limit=0.3,
+        worker="a",
+    )  # fmt: skip
     measurements._cell(trial, session)  # type: ignore[arg-type]
     assert timed == phases

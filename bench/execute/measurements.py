@@ -55,7 +55,7 @@ def _cell(trial: Trial, session: Session) -> None:
         for parameter in encoder.parameters():
             parameter.grad = None
 
-    for phase in trial.phases:
+    for phase in trial.phases_on(torch.get_num_threads()):
         session.send("phase", phase)
         encoder.train(phase in ("memory", "forward_backward"))  # cuDNN keeps what backward needs in training mode only
         if phase == "forward":
@@ -65,8 +65,6 @@ def _cell(trial: Trial, session: Session) -> None:
             outputs.clear()
         elif phase == "forward_1_thread":
             threads = torch.get_num_threads()
-            if threads == 1 and "forward" in trial.phases:  # it is the same
-                continue
             torch.set_num_threads(1)
             try:
                 session.timing(phase, forward, slack=threads)

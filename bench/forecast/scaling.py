@@ -76,7 +76,7 @@ class ScalingForecast:
             token = self.time(replace(trial, length=1), "forward")  # as long as the shortest pass: both are of overhead
             return spent + self.time(trial, "forward") + _timing(token, trial.seconds, False)
         over = False
-        for phase in trial.phases:
+        for phase in trial.phases_on(self.threads):
             key = (trial.architecture, trial.regime, phase, trial.kind)
             stop = stopped.get(key)
             known = stop is not None and trial.length >= stop[0] and (trial.length, trial.seed) != stop
@@ -93,8 +93,6 @@ class ScalingForecast:
                 spent += MEMORY * self.time(trial, "forward_backward")
             elif phase in ("forward", "forward_backward", "forward_1_thread"):
                 slack = self.threads if phase == "forward_1_thread" else 1
-                if phase == "forward_1_thread" and self.threads == 1 and "forward" in trial.phases:
-                    continue
                 time = self.time(trial, phase) * math.sqrt(slack)
                 over = time > trial.limit * slack
                 spent += _timing(time, trial.seconds, over) + self._first(trial) / 2
