@@ -19,7 +19,9 @@ from bench.spec import Match
 WIDTH_STEP = 8  # kernels want widths that are multiples of 8, heads and rotary pairs divide them
 MAX_WIDTH_STEP = 256
 MAX_WIDTH = 16_384
-FLOPS_LENGTH = 512  # tokens at which equal FLOPs are solved: past the usual windows, short enough to trace a recurrence
+# Tokens at which equal FLOPs are solved where a task's inputs are not shorter: past the usual windows, short enough to trace
+# a recurrence.
+FLOPS_LENGTH = 512
 
 
 @dataclass(frozen=True)
@@ -47,17 +49,19 @@ def solve(
     target: int,
     shape: TaskShape | None = None,
 ) -> Sizing:
-    """The sizing whose parameters (or forward FLOPs at FLOPS_LENGTH tokens) come closest to `target`.
+    """The sizing whose parameters (or forward FLOPs) come closest to `target`.
 
     Where `shape` is given, parameters are those of the whole model, embedding and head included: a wide encoder pays for
-    its wide embedding. FLOPs are the encoder's in either case. With match="width", `target` is the width itself.
+    its wide embedding. FLOPs are the encoder's in either case, over as many tokens as the task's longest input has, and no
+    more than FLOPS_LENGTH. With match="width", `target` is the width itself.
 
     A width is the multiple of 8 that comes closest; where the configuration has `mlp_hidden` and leaves it unset, that
     then closes most of what is left.
     """
 
     grid = shape.grid if shape is not None else None
-    length = FLOPS_LENGTH if grid is None else grid[0] * grid[1]  # of an image its own
+    longest = shape.length if shape is not None and shape.length else FLOPS_LENGTH
+    length = min(FLOPS_LENGTH, longest) if grid is None else grid[0] * grid[1]  # of an image its own
 
     def build(width: int, extra: dict[str, Any]) -> Any:
         return build_encoder(entry, {**settings, **extra}, width, depth, causal, device="meta", grid=grid)

@@ -9,6 +9,7 @@ import numpy as np
 from reports.crossover import Crossover
 from reports.statistics import Analysis, ranks_at
 from reports.tables import verdict_counts
+from reports.verdicts import MARGINS
 from reports.words import digits, integer, memory, phase, rounded, seconds, short
 from reports.words import names as joined
 
@@ -150,23 +151,30 @@ def _leanest(analysis: Analysis, regime: str) -> tuple[str, str, str] | None:
 
 
 def _growth(analysis: Analysis, regime: str, step: str) -> str:
+    """In words of the verdicts' margin: an interval must lie within it, or wholly beyond it, to say so."""
+    near = MARGINS["time"]
+    unsettled = "by a power that is not settled"
     kinds: dict[str, list[str]] = {}
     for a in analysis.data.architectures:
         judged = analysis.fit(a.name, "cell", regime, step, "time")
         if judged is None or not judged.fit.resolved:
             continue
         f = judged.fit
-        if f.low <= 1.15 and f.high >= 0.85 and f.high - f.low < 0.6:
+        if abs(f.low - 1) <= near and abs(f.high - 1) <= near:
             kinds.setdefault("in proportion to the length", []).append(short(a.name))
-        elif f.low <= 2.15 and f.high >= 1.85 and f.high - f.low < 0.6:
+        elif abs(f.low - 2) <= near and abs(f.high - 2) <= near:
             kinds.setdefault("with the square of the length", []).append(short(a.name))
-        elif f.exponent > 1.15:
+        elif f.low > 1 + near:
             kinds.setdefault("faster than the length", []).append(f"{short(a.name)} (T^{f.exponent:.2f})")
-        elif f.high < 0.85:
+        elif f.high < 1 - near:
             kinds.setdefault("slower than the length", []).append(f"{short(a.name)} (T^{f.exponent:.2f})")
+        else:
+            between = f"{short(a.name)} (T^{f.low:.2f} to T^{f.high:.2f})"
+            kinds.setdefault(unsettled, []).append(between)
     if not kinds:
         return ""
-    parts = [f"{how} for {joined(who)}" for how, who in kinds.items()]
+    last = [(unsettled, kinds.pop(unsettled))] if unsettled in kinds else []
+    parts = [f"{how} for {joined(who)}" for how, who in (*kinds.items(), *last)]
     return f"Time of a pass ({phase(step)}) grows {'; '.join(parts)}."
 
 

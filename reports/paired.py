@@ -35,9 +35,16 @@ class Mean:
     high: float
     n: int
 
-    def toward(self, better: str) -> float:
-        """The worse end of the interval; the value of a single seed."""
-        return self.value if self.n < 2 else self.low if better == "higher" else self.high
+    def against(self, value: float) -> float:
+        """p-value of the two-sided t-test against a fixed value; NaN for a single seed. Seeds without spread are taken at
+        their word: all of them right is no accident."""
+        if self.n < 2:
+            return math.nan
+        error = (self.high - self.low) / (2 * _quantile(self.n - 1))
+        gap = abs(self.value - value)
+        if gap <= _ROUNDING * max(abs(self.value), abs(value)):
+            return 1.0
+        return 2 * float(stdtr(self.n - 1, -gap / error)) if error > 0 else 0.0
 
 
 @dataclass(frozen=True)

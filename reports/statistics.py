@@ -152,7 +152,8 @@ def _judge(analysis: Analysis, architecture: Architecture, key: Key, one: Series
         verdict, note = judge_path(one, architecture.path)
         return Judged(key, fit, number, verdict, note, theory_text=architecture.path or "")
     if key.kind == "decode" and key.metric in ("time", "state_memory"):
-        return Judged(key, fit_power(one, _rng(key), with_offset=not _flat(one)), None, "not judged")
+        fit = fit_power(one, _rng(key), not _flat(one), key.metric == "time" and _launches_overlap(analysis))
+        return Judged(key, fit, None, "not judged")
     return None
 
 
@@ -166,7 +167,7 @@ def _judge_time(analysis: Analysis, architecture: Architecture, key: Key, one: S
         else:
             theory, note = None, "sequential: time rises because steps cannot be batched away"
     # Theory says flat: an offset and a power of zero are the same curve, so only one of them can be fitted.
-    fit = fit_power(one, _rng(key), with_offset=theory != 0)
+    fit = fit_power(one, _rng(key), theory != 0, _launches_overlap(analysis))
     work = None
     metric = work_metric(analysis, architecture.name)
     counted = analysis.find(architecture.name, "graph", "", "forward", metric)
@@ -184,6 +185,11 @@ def _judge_time(analysis: Analysis, architecture: Architecture, key: Key, one: S
             work = fit_power(same, _rng(key), with_offset=theory != 0)
     verdict, why = judge_time(fit, theory, work)
     return Judged(key, fit, theory, verdict, note or why)
+
+
+def _launches_overlap(analysis: Analysis) -> bool:
+    """On a GPU the host launches ahead while the device works: a fixed cost hides behind work."""
+    return str(analysis.data.plan.get("device", "")).startswith("cuda")
 
 
 def _flat(one: Series) -> bool:

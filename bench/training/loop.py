@@ -179,12 +179,14 @@ class Training:
         self.model.train()
         joules = self.meter.joules() if self.meter else 0.0
         seconds = self.clock.seconds(lambda: self._steps(steps))
-        self.state.joules += self.meter.joules() - joules if self.meter else 0.0
+        joules = self.meter.joules() - joules if self.meter else 0.0
         if first:
             self.state.first_step_seconds += seconds
         else:
             self.state.samples.append(round(seconds / steps, 9))
-        self.state.seconds += 0.0 if first and prepares else seconds
+        if not (first and prepares):
+            self.state.seconds += seconds
+            self.state.joules += joules
         losses, norms = torch.stack(self._losses).tolist(), torch.stack(self._norms).tolist()
         self._check(losses, norms)
         self.state.point("train", {"loss": losses[-1], "lr": self._lr(self.state.step - 1), "gradient_norm": norms[-1]})

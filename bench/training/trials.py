@@ -41,6 +41,7 @@ from bench.execute.failures import Send, Unsupported
 from bench.execute.session import Session
 from bench.measure.energy import open_meter
 from bench.measure.graph import Counter
+from bench.measure.kernels import kernels_of
 from bench.measure.memory import measure_training
 from bench.measure.timing import UNSTABLE_SPREAD, spread
 from bench.models import SequenceModel, build_for, build_task, shape_from
@@ -81,7 +82,8 @@ def run_training_trial(
 
 
 def cost(trial: Trial, session: Session, places: Places) -> None:
-    """Counted FLOPs a token, and the memory of training, of a model made for this and thrown away. Of a model that writes,
+    """Counted FLOPs a token, the memory of training, and the kernels of a pass over a training batch, of models made for
+    this and thrown away. Of a model that writes,
     FLOPs of a source token and a target token, where source and target have the same length."""
     work, recipe = task_of(trial, places), recipe_of(trial)
     session.send("phase", "train")
@@ -116,6 +118,13 @@ def cost(trial: Trial, session: Session, places: Places) -> None:
         make()[2]().backward()  # kernels are chosen, and workspaces made, before memory is looked at
     split = measure_training(make, session.device)
     session.memory("train", split)
+    model = model_of(trial, work.shape, recipe)
+
+    def forward() -> None:
+        with precision(trial.device, trial.dtype):
+            model(*batch.arguments)
+
+    session.kernels = kernels_of(forward, trial.device)[0]
 
 
 def _outside_encoder(shape: TaskShape, model: Any, width: int, length: int) -> float:

@@ -128,6 +128,7 @@ def _equal(data: RunData) -> str:
     targets = sorted({float(t) for t in given or [data.plan.get("target")] if isinstance(t, int | float) and t})
     about = names([count(t) for t in targets]) if len(targets) < 4 else f"{count(targets[0])} to {count(targets[-1])}"
     by_task = ", by task" if len(targets) > 1 else ""
+    match = {"flops": "FLOPs of the encoder's forward pass"}.get(match, match)
     return f"equal {match}" + (f" (about {about}{by_task})" if targets else "")
 
 

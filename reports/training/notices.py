@@ -6,12 +6,15 @@ from reports.notices import Warn
 from reports.training.data import TaskRun
 from reports.training.scores import Board
 from reports.training.tables import score_text
-from reports.training.tuning import edge
+from reports.training.tuning import edge, nothing_to_choose
 from reports.words import integer, names, short
+
+EQUAL, UNEQUAL = 1.05, 1.10  # largest over smallest: whole models meant to be equal; parts of them that are not
 
 
 def gather(boards: list[Board]) -> list[Warn]:
-    """Warnings of all tasks: too few seeds, choices at the edge of the search, competitors without a mean."""
+    """Warnings of all tasks: too few seeds, choices at the edge of the search, competitors without a
+    mean, no search, encoders of unequal size."""
     found = []
     for board in boards:
         task = board.task
@@ -21,7 +24,44 @@ def gather(boards: list[Board]) -> list[Warn]:
             found.append(Warn(f"unranked on {short(task.name)}", f"On {task.name} {integer(len(absent))} of "
                               f"{integer(len(board.standings))} competitors have no mean: "
                               f"{names([short(n) for n in absent])}."))  # fmt: skip
-    return found
+    return [*found, *_unsearched(boards), *_encoders(boards)]
+
+
+def _unsearched(boards: list[Board]) -> list[Warn]:
+    at = [short(b.task.name) for b in boards if nothing_to_choose(b.task)]
+    if not at:
+        return []
+    return [
+        Warn(
+            "no search",
+            f"On {names(at)} every competitor ran with one set of settings, without a search of its own. Whoever wrote the "
+            "plan chose them, perhaps with one competitor in mind; with other settings another may be ahead.",
+        )
+    ]
+
+
+def _encoders(boards: list[Board]) -> list[Warn]:
+    """Equal parameters are those of whole models: the wider of two encoders pays for a wider embedding."""
+    found = []
+    for board in boards:
+        sized = [c for c in board.task.competitors if c.parameters and c.embedding_parameters]
+        totals = [c.parameters or 0 for c in sized]
+        if not sized or max(totals) > EQUAL * min(totals):
+            continue
+        rest = {short(c.label): (c.parameters or 0) - (c.embedding_parameters or 0) for c in sized}
+        least, most = min(rest, key=rest.__getitem__), max(rest, key=rest.__getitem__)
+        if rest[most] > UNEQUAL * rest[least]:
+            sizes = f"from {integer(rest[least])}, {least}, to {integer(rest[most])}, {most}"
+            found.append(f"{short(board.task.name)} ({sizes})")
+    if not found:
+        return []
+    return [
+        Warn(
+            "unequal without embeddings",
+            "Equal parameters are those of whole models. Without their embeddings competitors differ by more than "
+            f"{UNEQUAL - 1:.0%}, as a wider model pays for a wider embedding: {'; '.join(found)}.",
+        )
+    ]
 
 
 def _seeds(task: TaskRun) -> list[Warn]:

@@ -24,7 +24,7 @@ from reports.training.data import Metric, Name, TaskRun, label, measured
 from reports.training.looks import Cast
 from reports.training.scores import Board, Standing, average
 from reports.training.tables import score_text
-from reports.training.tuning import edge, expected_best, filled, worst_try
+from reports.training.tuning import edge, expected_best, filled, nothing_to_choose, worst_try
 from reports.words import count, digits, duration, integer, memory, names, seconds, short, signed
 
 _AXIS_WORDS = {"step": "step", "tokens": "tokens seen", "seconds": "training time"}
@@ -324,10 +324,10 @@ def search(board: Board, cast: Cast) -> Group:
 def budget_words(task: TaskRun) -> str:
     """How many tries each competitor was given; says so where they are not equal. Empty before the search."""
     counts = sorted({len(choice.tries) for choice in task.choices.values()} - {0})
-    if not counts and not any(choice.status for choice in task.choices.values()):
+    if nothing_to_choose(task):
+        return "Each competitor ran with the plan's settings: with one try there was nothing to choose."
+    if not counts:
         return ""
-    if not counts or counts == [1]:
-        return "Each competitor ran with the recipe's settings: with one try there was nothing to choose."
     given = (
         f"{counts[0]} tries" if len(counts) == 1 else f"between {counts[0]} and {counts[-1]} tries: not the same number"
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reports.data import STOP_WORDS
-from reports.paired import Mean, Pair, compare, mean, ranks
+from reports.paired import SIGNIFICANT, Mean, Pair, compare, holm, mean, ranks
 from reports.ranks import Rank
 from reports.training.data import Competitor, Name, Reference, TaskRun
 
@@ -55,15 +55,21 @@ class Board:
     @property
     def nothing_learnt(self) -> Reference | None:
         """What takes no learning and nobody is shown to be better than: chance, or the floor of a model without memory. None
-        where somebody is (by the interval of its mean, or a single seed's score)."""
+        where somebody is: by a t-test of its mean with Holm's correction over all means, or by a single seed's score."""
         task = self.task
-        bounds = [s.mean.toward(task.primary.better) for s in self.ranked if s.mean is not None]
-        for reference in task.references if bounds else ():
+        means = [s.mean for s in self.ranked if s.mean is not None]
+        for reference in task.references if means else ():
             floor = reference.kind in ("chance", "floor") and reference.metric == task.primary.name
-            holds = floor and reference.holds(task.test_split)
-            if holds and not any(task.primary.beats(bound, reference.value) for bound in bounds):
+            if floor and reference.holds(task.test_split) and not self._somebody_beats(means, reference.value):
                 return reference
         return None
+
+    def _somebody_beats(self, means: list[Mean], value: float) -> bool:
+        adjusted = holm([one.against(value) for one in means])  # NaN for a single seed
+        return any(
+            self.task.primary.beats(one.value, value) and (p < SIGNIFICANT or one.n < 2)
+            for one, p in zip(means, adjusted, strict=True)
+        )
 
     def pair(self, a: Name, b: Name) -> Pair | None:
         """The comparison of two competitors, first minus second as in `pairs`; None where they were not compared."""

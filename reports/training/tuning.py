@@ -42,6 +42,12 @@ def worst_try(task: TaskRun) -> float | None:
     return task.primary.worst(scores) if scores else None
 
 
+def nothing_to_choose(task: TaskRun) -> bool:
+    """Each competitor had one try or none: its settings are the plan's."""
+    counts = {len(choice.tries) for choice in task.choices.values()} - {0}
+    return counts == {1} or (not counts and any(choice.status for choice in task.choices.values()))
+
+
 def edge(choice: Choice) -> str:
     """Says "largest" or "smallest" where the chosen learning rate lies at the end of what was tried, else empty."""
     tried = sorted({t.lr for t in choice.tries if t.lr is not None})

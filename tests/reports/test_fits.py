@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,10 @@ from hypothesis import strategies as st
 
 from reports import fits
 from reports.bootstrap import REPLICATES, Series, deviations
+from reports.data import load
 from reports.fits import Fit, fit_counts, fit_power, local_slopes
+from reports.statistics import analyse
+from tests.synthetic_run import Planted, make_run
 
 LENGTHS = np.array([64, 128, 256, 512, 1024, 2048, 4096, 8192])
 
@@ -184,3 +189,45 @@ def test_local_slopes() -> None:
 def test_the_same_data_give_the_same_interval() -> None:
     series = noisy(lambda t: 1e-3 + 1e-6 * t, seed=5)
     assert power(series) == power(series)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("f", "p"),
+    [
+        (lambda t: max(1.0, t / 1024), 1.0),
+        (lambda t: max(1.0, (t / 1024) ** 2), 2.0),
+        (lambda t: (1.0 + (t / 1024) ** 2) ** 0.5, 1.0),
+        (lambda t: 1.0 + t / 1024, 1.0),
+        (lambda t: 1e-5 * (t / 64) ** 3.0, 3.0),
+    ],
+)
+def test_a_fixed_cost_that_hides_behind_work(f: Callable[[float], float], p: float) -> None:
+    """The larger of the two, their sum, and what lies between."""
+    seeds = range(12)
+    fits = [fit_power(noisy(f, seed), np.random.default_rng(0), overlap=True) for seed in seeds]
+    assert float(np.median([fit.exponent for fit in fits])) == pytest.approx(p, abs=0.03)
+    assert sum(fit.low <= p + 0.005 and fit.high >= p - 0.005 for fit in fits) >= 9
+    assert all(fit.low <= fit.exponent <= fit.high for fit in fits)
+
+
+def test_a_sum_reads_too_steep_a_growth_where_costs_overlap() -> None:
+    fit = power(noiseless(lambda t: np.maximum(1.0, t / 1024)))
+    assert fit.exponent > 1.15 and "^8" not in fit.method
+
+
+@dataclass(frozen=True)
+class Overlapping(Planted):
+    """Work hides the fixed cost, up to 1,024 tokens of work."""
+
+    def seconds(self, length: int, batch: int = 1) -> float:
+        return max(2e-6 * 1024, super().seconds(length, batch))
+
+
+def test_times_of_a_gpu_are_fitted_as_the_larger_of_two_costs(tmp_path: Path) -> None:
+    planted = (Overlapping("conv", "convolution", 0.0, 2e-6, 0, 1, path="linear"),)
+    for device, agrees in (("cuda", True), ("cpu", False)):
+        run = make_run(tmp_path, device, planted, outlier=False, kinds=("cell", "graph"), noise=0.01,
+                       change_plan=lambda plan, device=device: plan.update(device=device))  # fmt: skip
+        judged = analyse(load(run)).fit("conv", "cell", "batch1", "forward", "time")
+        assert judged is not None and (judged.verdict == "agrees") is agrees, judged

@@ -21,6 +21,7 @@ from reports import scaling_files
 from reports.canvas import spread
 from reports.csv_text import csv_cells
 from reports.data import load
+from reports.headline import headline
 from reports.page import ReportError, render, render_index
 from reports.plots import groups
 from reports.scaling_files import fits_frame
@@ -241,3 +242,26 @@ def test_csv_of_a_failed_run_keeps_its_rows(tmp_path: Path) -> None:
     render(run, tmp_path / "site")
     frame = pd.read_csv(io.StringIO((tmp_path / "site" / "scaling_cells.csv").read_text()))
     assert len(frame) == 48 and set(frame.status) == {"oom"}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (0.9, 1.1, "in proportion to the length"),
+        (1.9, 2.1, "with the square of the length"),
+        (1.2, 1.7, "faster than the length"),
+        (0.3, 0.8, "slower than the length"),
+        (1.1, 1.6, "by a power that is not settled"),  # touches the margin of a law, and lies mostly outside
+        (0.8, 0.95, "by a power that is not settled"),
+    ],
+)
+def test_a_law_of_growth_is_named_where_the_interval_lies_within_its_margin(
+    low: float, high: float, words: str, analysis: Analysis
+) -> None:
+    key = next(k for k in analysis.fits if (k.architecture, k.kind, k.regime, k.metric) == ("rnn", "cell", "batch1", "time")
+               and k.phase == "forward_backward")  # fmt: skip
+    judged = analysis.fits[key]
+    fit = replace(judged.fit, exponent=(low + high) / 2, low=low, high=high)
+    changed = Analysis(analysis.data, analysis.series, {key: replace(judged, fit=fit)})
+    (growth,) = [s for s in headline(changed).sentences if s.startswith("Time of a pass")]
+    assert f"{words} for rnn" in growth

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from typing import cast as cast_to
 
 import pandas as pd
 import pytest
+from scipy.stats import ttest_1samp
 
 from reports.data import load
 from reports.page import render, render_index
+from reports.paired import Mean, mean
 from reports.training import notices as training_notices
 from reports.training.ablations import ablations
-from reports.training.data import TaskRun, read
+from reports.training.data import Competitor, Metric, Reference, TaskRun, read
 from reports.training.headline import headline, winner
 from reports.training.looks import MOST_LINES, cast
-from reports.training.scores import Board, board
+from reports.training.scores import Board, Standing, board
 from results.store import Run
 from tests.synthetic_training import ABLATION, HOSTILE, LANGUAGE, PROBE, Planted, Runner, make_training
 
@@ -273,3 +278,45 @@ def test_where_nobody_is_above_chance_nobody_is_called_the_best(tmp_path: Path) 
         card = winner(one)
         assert card is not None and (card[0] == "nobody") is nothing
         assert any("nothing learnt" in w.short for w in training_notices.gather([one])) is nothing
+
+
+def test_one_of_many_at_chance_is_not_better_than_chance() -> None:
+    """Five of five at chance: one uncorrected interval of five leaves chance out in every fifth run or so."""
+    task = cast_to(TaskRun, SimpleNamespace(
+        primary=Metric("accuracy", "share", "higher"), test_split="test",
+        references=[Reference("chance", "accuracy", 0.5, "chance", "by arithmetic")],
+    ))  # fmt: skip
+
+    def one(*means: Mean) -> Board:
+        competitor = cast_to(Competitor, SimpleNamespace(name=("gru", ""), label="gru"))
+        return Board(task, [Standing(competitor, found.n, found, None) for found in means], {})
+
+    barely = mean([0.51, 0.512, 0.505, 0.522])
+    assert 0.01 < barely.against(0.5) < 0.05 and barely.low > 0.5
+    at = mean([0.49, 0.51, 0.5, 0.5])
+    assert one(barely).nothing_learnt is None
+    assert one(barely, at, at, at, at).nothing_learnt is not None
+    assert one(mean([0.9, 0.91, 0.905]), at, at, at, at).nothing_learnt is None
+    assert one(mean([1.0, 1.0, 1.0]), at, at).nothing_learnt is None  # no spread: taken at its word
+    assert one(mean([0.3, 0.31, 0.3]), at).nothing_learnt is not None  # far from chance, on the wrong side
+    assert one(mean([0.7])).nothing_learnt is None  # a single seed, called so on the page
+
+
+@pytest.mark.parametrize("values", [[0.4, 0.6, 0.7], [1.0, 1.5, 1.25, 0.75, 2.0]])
+def test_a_mean_against_a_number_is_the_t_test_of_one_sample(values: list[float]) -> None:
+    assert mean(values).against(0.5) == pytest.approx(ttest_1samp(values, 0.5).pvalue)
+    assert math.isnan(mean([1.0]).against(0.5)) and mean([0.5, 0.5]).against(0.5) == 1.0
+
+
+def test_warns_where_encoders_differ_and_nothing_was_searched(tmp_path: Path) -> None:
+    def change(plan: dict[str, Any]) -> None:
+        for competitor, size in zip(plan["competitors"], (700_000, 600_000), strict=False):
+            competitor["embedding_parameters"] = size
+        for choice in plan["choices"]:
+            choice.update(status="single", tries=[])
+
+    wanted = {"no search", "unequal without embeddings"}
+    for name, changes in (("both", change), ("neither", None)):
+        run = make_training(tmp_path, name, (PROBE,), change_plan=changes)
+        found = {w.short for w in training_notices.gather([board(task) for task in read(load(run)).tasks])}
+        assert wanted & found == (wanted if changes else set())

@@ -282,3 +282,27 @@ def test_chance_of_an_architectures_own_is_seeded_too() -> None:
         training.run()
         results.append(checkpoint.digest(training.model.state_dict()))
     assert results[0] == results[1]
+
+
+class Meter:
+    """Two joules a look."""
+
+    def __init__(self) -> None:
+        self.seen = 0.0
+
+    def joules(self) -> float:
+        self.seen += 2.0
+        return self.seen
+
+
+@pytest.mark.parametrize("prepares", [False, True])
+def test_energy_is_that_of_the_seconds_that_count(prepares: bool) -> None:
+    """A first step in which kernels are loaded or compiled counts in neither."""
+    training = Training(model("lstm"), Ragged(), recipe(steps=21, evaluate_every=21), Clock())
+    training.meter = Meter()
+    training.recipe = training.recipe.model_copy(update={"compile": prepares})  # said, not done
+    training.run()
+    stretches = 1 + len(training.state.samples)
+    counted = stretches - 1 if prepares else stretches
+    assert (training.state.seconds, training.state.joules) == (counted, 2.0 * counted)
+    assert training.state.first_step_seconds == 1.0
