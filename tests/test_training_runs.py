@@ -88,7 +88,7 @@ def test_what_a_record_holds(done: tuple[subprocess.CompletedProcess[str], Path]
         assert total / sum(positions["count"]) == pytest.approx(value(record, "test", "loss"), rel=1e-4)
         assert ("samples" in record.extra) == (record.seed == 0)
     kernels = {r.architecture: " ".join(r.kernels) for r in records(out) if r.kind == "cost"}
-    assert "lstm" in kernels["lstm"] and "attention" in kernels["attention"]
+    assert "rnn" in kernels["lstm"] and "attention" in kernels["attention"]
     assert not list(only_run(out).folder.rglob("state.pt"))
 
 
