@@ -530,6 +530,8 @@ def _translate(places: Places, text: str, name: str, plugins: tuple[str, ...]) -
         worker.close()
     for note in dict.fromkeys(one["note"] for one in found if one["note"]):
         _say(f"warning: {note}")
+    if len({one["task"] for one in found}) > 1:
+        found = [{**one, "competitor": f"{one['task']}: {one['competitor']}"} for one in found]
     for one in found:
         print(f"{one['competitor']:<28} {one['text']}")
     places.site.mkdir(parents=True, exist_ok=True)

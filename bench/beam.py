@@ -90,8 +90,9 @@ class Search:
         self.going = [sentence for sentence, _, _ in on]
         if self.going:
             device = self.given_N1.device
-            index = torch.tensor([row * K + parent for _, row, going in on for _, parent, _ in going], device=device)
-            self.state = select_state(self.state, index)
+            index = [row * K + parent for _, row, going in on for _, parent, _ in going]
+            if index != list(range(len(self.given_N1))):  # a greedy search moves nothing until a sentence ends
+                self.state = select_state(self.state, torch.tensor(index, device=device))
             self.scores_RK = torch.tensor([[score for score, _, _ in going] for _, _, going in on], device=device)
             self.given_N1 = torch.tensor([[token] for _, _, going in on for _, _, token in going], device=device)
 

@@ -83,7 +83,7 @@ def solve(
     if match == "width":
         return Sizing(target, depth, parameters_of(target, {}), dict(settings), 0.0)
 
-    unit = _width_unit(lambda width: build(width, {}))
+    unit = _width_unit(lambda width: parameters_of(width, {}))  # heads of cross-attention divide it too
     width = _closest(lambda n: cost(n * unit), target, MAX_WIDTH // unit) * unit
     extra: dict[str, Any] = {}
     has_hidden = any(field.name == "mlp_hidden" for field in dataclasses.fields(entry.config))

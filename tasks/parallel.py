@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gettext
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata, util
 from pathlib import Path
@@ -172,11 +172,11 @@ def catalogue() -> Parallel:
     return Parallel(parts, ("en", "fr"), facts)
 
 
-def cut(pairs: Sequence[Pair], tune: float, test: float) -> dict[str, list[Pair]]:
-    """Parts by a hash of the source, so that they are the same in whatever order pairs come."""
+def cut(pairs: Sequence[Pair], tune: float, test: float, key: Callable[[str], str] = str) -> dict[str, list[Pair]]:
+    """Parts by a hash of the source's `key`: the same in whatever order pairs come, and sources with one key in one part."""
     parts: dict[str, list[Pair]] = {"train": [], "tune": [], "test": []}
     for pair in pairs:
-        place = int.from_bytes(hashlib.blake2b(pair[0].encode(), digest_size=4).digest(), "little") / 2**32
+        place = int.from_bytes(hashlib.blake2b(key(pair[0]).encode(), digest_size=4).digest(), "little") / 2**32
         parts["test" if place < test else "tune" if place < test + tune else "train"].append(pair)
     return parts
 

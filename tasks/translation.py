@@ -6,7 +6,7 @@ Legend: B batch, S source tokens, U target tokens.
 from __future__ import annotations
 
 import hashlib
-import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import regex
 import torch
 from torch import Tensor
 
@@ -24,9 +25,10 @@ from tasks.bleu import bleu, bleu_by_length, bleu_of_words, chrf, signatures
 from tasks.parallel import Pair, Parallel, Skipped, aligned, catalogue, cut, multi30k, tab_separated, with_text
 from tasks.text import UNKNOWN, Corpus, Kind, encoded
 
-WORD = re.compile(r"\w+(?:'\w+)*|[^\w\s]")
-CLOSING = re.compile(r" ([.,;:!?)])")
-JOINED = re.compile(r"(?<=\w) ([-’]) (?=\w)")
+# A number with its decimals; letters with their marks (vowels of Hindi or Arabic), apostrophes within; a sign.
+WORD = regex.compile(r"\d+(?:[.,]\d+)+|[\w\p{M}]+(?:'[\w\p{M}]+)*|[^\w\s]")
+CLOSING = regex.compile(r" ([.,;:!?)])")
+JOINED = regex.compile(r"(?<=\w) ([-’]) (?=\w)")
 WRITTEN_UNKNOWN = "⁇"
 """Written for a word that a vocabulary lacks: one token of every tokeniser, and in no reference."""
 Side = Literal["source", "target"]
@@ -87,7 +89,11 @@ class ParallelTask:
         self.name, self.data, self.config = name, data, config
         skipped = Skipped()
         wanted = {"train", "tune", "test", *(config.tests or data.parts)}
-        self.pairs = {part: pairs for part, pairs in data.parts.items() if part in wanted}
+        self.pairs = {
+            part: [(_composed(source), _composed(target)) for source, target in pairs]
+            for part, pairs in data.parts.items()
+            if part in wanted
+        }
         for part in ("train", "tune"):
             self.pairs[part] = with_text(self.pairs[part], skipped)
         self.pairs["train"] = self.pairs["train"][: config.train_most or None]
@@ -159,7 +165,7 @@ class ParallelTask:
         }
 
     def encode(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizers["source"].encode(_line(text, self.config)).tolist()
+        ids: list[int] = self.tokenizers["source"].encode(_line(_composed(text), self.config)).tolist()
         return ids
 
     def write(self, ids: list[int]) -> str:
@@ -241,8 +247,11 @@ class ParallelTask:
             for _ in range(int((~keep).sum())):
                 skipped.add(f"longer than {most} tokens ({part})")
             rows = np.flatnonzero(keep)
-            if not len(rows):
-                raise ValueError(f"{self.name}: every pair of '{part}' is longer than {most} tokens; raise max_tokens")
+            if len(rows) < 2:
+                raise ValueError(
+                    f"{self.name}: {len(rows)} pairs of '{part}' are at most {most} tokens long, two or more are needed; "
+                    "raise max_tokens"
+                )
             self.pairs[part] = [self.pairs[part][row] for row in rows]
             for side in SIDES:
                 lines = self.lines[part][side]
@@ -278,6 +287,9 @@ class ParallelTask:
 def _check(name: str, data: Parallel, config: TranslationConfig) -> None:
     if config.max_tokens < 4:
         raise ValueError(f"{name}: max_tokens: {config.max_tokens}; at least 4")
+    for most in ("train_most", "tune_most"):
+        if getattr(config, most) < 0:
+            raise ValueError(f"{name}: {most}: {getattr(config, most)}; 0 for all pairs, or how many")
     for test in config.tests:
         if test not in data.parts:
             raise ValueError(f"{name}: tests: no '{test}'; there are {', '.join(p for p in data.parts if 'test' in p)}")
@@ -292,6 +304,11 @@ def _line(text: str, config: TranslationConfig) -> str:
     text = text.lower() if config.lowercase else text
     words = WORD.findall(text) if config.tokenizer == "word" else text.split()
     return " ".join(words) or "?"
+
+
+def _composed(text: str) -> str:
+    """Letters and their marks as one character where there is one: two spellings of a word would be two words."""
+    return unicodedata.normalize("NFC", text)
 
 
 def _words(text: str, lowercase: bool) -> str:
@@ -355,7 +372,8 @@ def parallel_file(config: ParallelFileConfig) -> Parallel:
         raise ValueError("test_target_path: targets to test on need their sources; set test_path")
     skipped = Skipped()
     pairs = with_text(_pairs(config.path, config.target_path), skipped)
-    parts = cut(pairs, 0.1, 0.0 if config.test_path else 0.1)
+    # What differs by case or blanks only may become the same tokens, and must not be learnt from and tested on.
+    parts = cut(pairs, 0.1, 0.0 if config.test_path else 0.1, lambda source: " ".join(source.casefold().split()))
     if config.test_path:
         parts["test"] = _pairs(config.test_path, config.test_target_path)
     names = ", ".join(Path(p).name for p in (config.path, config.target_path, config.test_path) if p)

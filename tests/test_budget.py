@@ -1,9 +1,11 @@
-"""Equal budgets: at which length FLOPs are made equal."""
+"""Equal budgets: at which length FLOPs are made equal, and widths that heads of cross-attention divide."""
 
 from __future__ import annotations
 
+import pytest
+
 from bench.budget import FLOPS_LENGTH, solve
-from bench.contract import TaskShape
+from bench.contract import DecoderPlan, TaskShape
 from bench.measure.graph import trace
 from bench.models import build_encoder
 from bench.registry import ARCHITECTURES
@@ -26,3 +28,10 @@ def test_flops_are_equal_at_the_length_of_the_task() -> None:
     assert found[64] > 1.1 * found[FLOPS_LENGTH]
     assert found[4096] == found[FLOPS_LENGTH]
     assert solve(entry, {}, 2, True, "flops", TARGET).width == solve(entry, {}, 2, True, "flops", TARGET, shape).width
+
+
+@pytest.mark.parametrize(("heads", "unit"), [(4, 8), (6, 24), (16, 16)])
+@pytest.mark.parametrize("name", ["gru", "attention"])
+def test_widths_are_multiples_of_the_heads_that_look_at_the_source(name: str, heads: int, unit: int) -> None:
+    shape = TaskShape(8, 8, 50, "token", vocabulary=50, target_length=9, decoder=DecoderPlan(cross="dot", heads=heads))
+    assert solve(ARCHITECTURES.get(name), {}, 2, False, "parameters", 600_000, shape).width % unit == 0

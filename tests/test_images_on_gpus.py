@@ -64,6 +64,7 @@ def test_no_picture_is_missing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     finals = [r for r in records(tmp_path) if r.kind == "train" and r.regime == "final"]
     assert {r.architecture for r in finals} == set(names.split(","))
+    assert all(r.kernels for r in records(tmp_path) if r.kind == "cost")
     for r in finals:
         assert not [w for w in r.warnings if "picture" in w]
         kept = load_pictures(only_run(tmp_path).folder, r.trial_id)

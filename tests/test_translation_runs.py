@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +100,16 @@ def test_a_sentence_of_ones_own(done: tuple[subprocess.CompletedProcess[str], Pa
     assert "warning: the text has 16 tokens, the sources of parallel_file" in found.stderr
     page = (out / "site" / "translate.html").read_text(encoding="utf-8")
     assert "Open &lt;b&gt;file" in page and "<b>file" not in page
+
+
+def test_models_of_other_data_do_not_speak(done: tuple[subprocess.CompletedProcess[str], Path], tmp_path: Path) -> None:
+    """The vocabulary may be as large as it was, with other words behind its ids."""
+    run = shutil.copytree(only_run(done[1]).folder, tmp_path / "runs" / "other")
+    plan = json.loads((run / "plan.json").read_text(encoding="utf-8"))
+    plan["tasks"][0]["fingerprint"] = "0" * 32
+    (run / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
+    found = run_all("--translate", "Open", "--run", str(run), "--out", str(tmp_path))
+    assert found.returncode == 2 and "its data are not those that the run learnt from" in found.stderr
 
 
 def test_what_cannot_be_translated_is_one_line(

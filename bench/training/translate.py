@@ -16,17 +16,19 @@ from bench.translator import Writer
 
 
 def translate(payload: dict[str, Any], places: Places) -> list[dict[str, Any]]:
-    """What each model writes and looks at: see `bench.training.writing.aligned`; also "competitor", and "note" for what a
-    reader should know.
+    """What each model writes and looks at: see `bench.training.writing.aligned`; also "competitor", "task", and "note" for
+    what a reader should know.
 
     Args:
-        payload: "text"; "task", "task_settings" and "mode"; "models", each with "competitor", "architecture", "settings",
-            "width", "depth", "recipe" and "weights" (a file).
+        payload: "text"; "task", "task_settings", "mode" and "fingerprint" of the run's data; "models", each with
+            "competitor", "architecture", "settings", "width", "depth", "recipe" and "weights" (a file).
 
-    Raises ValueError where the text has no token or a file is not what the run says it is.
+    Raises ValueError where the text has no token, or data or a file are not what the run says they are.
     """
     task = build_task(TASKS.get(registered(payload["task"])), payload["task_settings"], payload["mode"], places)
     assert isinstance(task, TranslationTask)
+    if task.fingerprint != payload["fingerprint"]:  # vocabularies may be of one size, and their words not the same
+        raise ValueError(f"{payload['task']}: its data are not those that the run learnt from; run the suite again")
     ids = task.encode(payload["text"])
     if not payload["text"].strip() or not ids:
         raise ValueError("--translate: the text is empty")
@@ -48,8 +50,9 @@ def translate(payload: dict[str, Any], places: Places) -> list[dict[str, Any]]:
             ) from error
         net.eval()
         found.append({
-            "competitor": model["competitor"], "note": _note(len(ids), task.shape.longest, payload["task"]),
-            **aligned(task, cast(Writer, net), ids, recipe, "cpu"),
+            "competitor": model["competitor"], "task": payload["task"],
+            "note": _note(len(ids), task.shape.longest, payload["task"]),
+            **aligned(task, cast(Writer, net), ids, recipe, "cpu", "float32"),
         })  # fmt: skip
     return found
 

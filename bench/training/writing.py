@@ -82,7 +82,7 @@ def keep(
         if not has_examples(run_folder, trial.task, trial.fingerprint):
             save_examples(run_folder, trial.task, trial.fingerprint, {split: task.shown(split) for split in texts})
         if trial.seed == 0:
-            found = [a for a in (aligned(task, model, ids, recipe, trial.device) for ids in _chosen(task)) if a]
+            found = [aligned(task, model, ids, recipe, trial.device, trial.dtype) for ids in _chosen(task)]
             if found:
                 save_alignments(run_folder, trial.trial_id, found)
 
@@ -98,14 +98,17 @@ def _chosen(task: TranslationTask) -> list[list[int]]:
     return [fits[(2 * i + 1) * len(fits) // (2 * count)] for i in range(count)]
 
 
-def aligned(task: TranslationTask, model: Writer, ids: list[int], recipe: Recipe, device: str) -> dict[str, Any]:
+def aligned(
+    task: TranslationTask, model: Writer, ids: list[int], recipe: Recipe, device: str, dtype: str
+) -> dict[str, Any]:
     """What the model writes for one source by the recipe's search, and how much each word of it took of each source word:
     "source", "target", "text" and "layers" (layer, head, target, source). No layers where the model looks at no source."""
     source_1S = torch.tensor([ids], device=device)
-    (found,) = write_all(model, [(source_1S, None)], task.shape.end, _limit(model, recipe), recipe.beam,
-                          recipe.length_penalty)  # fmt: skip
-    given_1U = torch.tensor([[task.shape.end, *found.ids]], device=device)
-    maps = model.alignments(source_1S, None, given_1U)
+    with precision(device, dtype):  # as translations are written: in another format another one may be found
+        (found,) = write_all(model, [(source_1S, None)], task.shape.end, _limit(model, recipe), recipe.beam,
+                              recipe.length_penalty)  # fmt: skip
+        given_1U = torch.tensor([[task.shape.end, *found.ids]], device=device)
+        maps = model.alignments(source_1S, None, given_1U)
     return {
         "source": task.pieces(ids, "source"),
         "target": [*task.pieces(list(found.ids), "target"), "⏎"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,10 @@ def text_files(board: Board, folder: Path | None, prefix: str) -> dict[str, str]
         return {}
     start = f"{prefix}_{_file_name(board.task.name)}"
     files = {f"{start}_reference.txt": written.references}
-    files |= {f"{start}_{_file_name(label(name))}.txt": texts for name, texts in written.first.items()}
+    for name, texts in written.first.items():
+        plain = f"{start}_{_file_name(label(name))}"
+        taken = (f"{plain}-{i}.txt" for i in itertools.count(2))
+        files[next(taken) if f"{plain}.txt" in files else f"{plain}.txt"] = texts
     return {name: "".join(line + "\n" for line in lines) for name, lines in files.items()}
 
 
@@ -74,7 +78,7 @@ def numbers(section: Translations, task: str, prefix: str) -> dict[str, str]:
 
 
 def _file_name(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9-]+", "-", text).strip("-")
+    return re.sub(r"[^\w-]+|_", "-", text).strip("-")
 
 
 def writing(board: Board, cast: Cast) -> Table:

@@ -38,7 +38,7 @@ def paired(systems: list[list[str]], references: list[str], lowercase: bool) -> 
     from sacrebleu.significance import PairedTest
 
     named: list[tuple[str, Sequence[str]]] = [(str(i), texts) for i, texts in enumerate(systems)]
-    metrics = {"BLEU": BLEU(lowercase=lowercase, references=[references])}
+    metrics = {"BLEU": BLEU(lowercase=lowercase, force=True, references=[references])}
     test = PairedTest(named, metrics, None, test_type="bs", n_samples=SAMPLES, n_jobs=1)
     results: list[Any] = test()[1]["BLEU"]
     # Where no sample tells two systems apart, sacrebleu says p = 1 / (samples + 1): it counts only larger differences.

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from reports.translation import build
 from reports.translation.alignment import diagonality, most_diagonal
 from reports.translation.compare import paired
 
@@ -41,3 +45,20 @@ def test_a_word_counts_by_how_much_of_it_goes_to_the_source() -> None:
 def test_a_system_that_is_worse_everywhere_is_told_apart() -> None:
     best, other = paired([REFERENCES, WORSE], REFERENCES, False)
     assert best.score > 99 and other.score < best.score and other.p is not None and other.p < 0.01
+
+
+def test_files_of_systems_do_not_overwrite_each_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    names = [("gru", "a b"), ("gru", "a+b"), ("gru", "变体一"), ("gru", "变体二")]
+    written = SimpleNamespace(references=["x"], first={name: [str(i)] for i, name in enumerate(names)})
+    monkeypatch.setattr(build, "read_written", lambda task, folder: written)
+    board = cast(Any, SimpleNamespace(task=SimpleNamespace(name="pairs")))
+    files = build.text_files(board, tmp_path, "translation")
+    assert sorted(files.values()) == ["0\n", "1\n", "2\n", "3\n", "x\n"]
+    assert all("/" not in name and ".." not in name for name in files)
+
+
+def test_a_text_of_tokenised_periods_makes_no_noise(caplog: pytest.LogCaptureFixture) -> None:
+    """sacrebleu scolds whoever gives it text with blanks before periods; a user's text may be so."""
+    lines = [f"a dog runs {i} ." for i in range(150)]
+    paired([lines, lines[::-1]], lines, lowercase=False)
+    assert "detokenize" not in caplog.text

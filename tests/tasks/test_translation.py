@@ -29,7 +29,7 @@ from tasks.parallel import (
     tab_separated,
     with_text,
 )
-from tasks.translation import ParallelFileConfig, ParallelTask, TranslationConfig, _line, parallel_file
+from tasks.translation import WORD, ParallelFileConfig, ParallelTask, TranslationConfig, _line, parallel_file
 
 WORDS = ("ein", "hund", "läuft", "über", "die", "wiese", "und", "der", "mann", "schläft")
 
@@ -116,6 +116,39 @@ def test_words_are_written_as_people_write_them(tmp_path: Path) -> None:
     assert lost == "ein ⁇ 3"
     assert bleu_of_words([lost], ["ein xylophon 3"]).value == bleu_of_words(["ein qqq 3"], ["ein xylophon 3"]).value
     assert bleu([lost], ["ein xylophon 3"], False).value == bleu(["ein qqq 3"], ["ein xylophon 3"], False).value
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["हिन्दी में एक वाक्य है ।", "e\u0301cole franc\u0327aise du nord", "كَتَبَ الوَلَدُ رِسالَةً طَويلَة", "3.5 euros and 1,000 more"],
+)
+def test_letters_with_marks_and_decimals_are_one_word(line: str, tmp_path: Path) -> None:
+    work = task(tmp_path, test=[(line, line)] * 3)
+    (reference, *_) = work.shown("test")["references"]
+    words = WORD.findall(reference)
+    assert len(words) == len(line.split())
+    assert bleu([" ".join(words)], [reference], False).value == pytest.approx(100)
+    tokens = work.encode(line)
+    assert len(tokens) == len(line.split()) and tokens == work.encode(reference)
+
+
+def test_sources_that_differ_by_case_or_blanks_are_not_learnt_from_and_tested_on(tmp_path: Path) -> None:
+    lines = [
+        f"{s}{i}{end}\t{t}\n" for i, (s, t) in enumerate(pairs(300, 3)) for end in ("", " ", "  x".upper(), "  X x")
+    ]
+    lines += [line.upper() for line in lines]
+    (tmp_path / "p.tsv").write_text("".join(lines), encoding="utf-8")
+    settings = {"path": str(tmp_path / "p.tsv"), "tokenizer": "word", "vocabulary": 0, "lowercase": True}
+    work = build_task(TASKS.get("parallel_file"), settings, "bidirectional", Places(None, tmp_path / "cache"))
+    seen = {part: {tuple(work.encode(source)) for source, _ in found} for part, found in work.pairs.items()}
+    assert min(map(len, seen.values())) > 10
+    assert not seen["train"] & seen["test"] and not seen["train"] & seen["tune"]
+
+
+@pytest.mark.parametrize("name", ["train_most", "tune_most"])
+def test_a_negative_number_of_pairs_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"{name}: -3"):
+        task(tmp_path, **{name: -3})
 
 
 def test_lengths_with_few_sentences_have_no_score(tmp_path: Path) -> None:

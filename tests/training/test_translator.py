@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import bench.beam
 from bench.attention_maps import attention_maps
 from bench.beam import Search, Written, write, write_all
 from bench.contract import DecoderKind, DecoderPlan, TaskShape
@@ -252,6 +253,19 @@ def test_a_search_that_nothing_ends_goes_on_with_all_its_beginnings() -> None:
         search.step()
         assert len(search.given_N1) == 6 and [len(s.begun) for s in search.going] == [3, 3], step
     assert search.found == [None, None]
+
+
+def test_a_greedy_search_copies_no_state_until_a_sentence_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    copied: list[int] = []
+    whole = bench.beam.select_state
+    monkeypatch.setattr(
+        bench.beam, "select_state", lambda state, index: (copied.append(len(index)), whole(state, index))[1]
+    )
+    net = model("attention", PLANS["dot"])
+    with torch.no_grad():
+        net.head.bias[END] = -1e4
+    write(net, source((5, 5))[0], None, END, [6, 3], beam=1)
+    assert copied == [1]  # the second sentence is cut at 3
 
 
 def test_a_target_without_end_is_cut_and_says_so() -> None:
