@@ -4,7 +4,7 @@ learned weighted mean over tokens takes the class token's place.
 The first convolution is the front end's (patches of one pixel with a reach of three); here follow ReLU and pooling, further
 convolutions where asked for, learned positions, the Transformer, and the weighted mean: one token comes out.
 
-Differs from the paper: no stochastic depth, dropout by setting.
+Differs from the paper: no stochastic depth, dropout by setting, no bias in the weighing (a softmax does not see it).
 
 Legend: B batch, T tokens, D width, Y rows, X columns.
 """
@@ -46,7 +46,7 @@ class CCT(nn.Module):
             grid = halved(grid)
         self.positions_TD = nn.Parameter(torch.randn(grid[0] * grid[1], width) * 0.02) if config.positions else None
         self.stack = vit(config, width, depth, False, grid)
-        self.weigh = nn.Linear(width, 1)
+        self.weigh = nn.Linear(width, 1, bias=False)  # the softmax over tokens would not see a bias
         self.traits = replace(TRAITS, layouts=frozenset({"grid"}), keeps_length=False)
         self.receptive_field = None
 

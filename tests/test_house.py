@@ -42,6 +42,7 @@ ALLOWED = {
         "tokenizers",
         "PIL",
         "pyarrow",
+        "regex",
     },
     "bench": {"bench", "results", "torch", "numpy", "pydantic", "yaml", "psutil", "pynvml", "rich", "ray"},
 }
