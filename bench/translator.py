@@ -283,6 +283,17 @@ def reversed_real(ids_BS: Tensor, keep_BS: Tensor | None) -> Tensor:
     return ids_BS.gather(1, torch.where(keep_BS, keep_BS.sum(1, keepdim=True) - 1 - s_1S, s_1S))
 
 
+def positions(model: Any) -> int | None:
+    """The longest sequence that every stack of a model accepts; None where nothing bounds it."""
+    found = [limit for stack in stacks(model) if (limit := cast(Any, stack).traits.max_length) is not None]
+    return min(found, default=None)
+
+
+def before_target(model: Any, source_tokens: int) -> int:
+    """Positions that a target's first token has before it: the source's, where one stack reads and writes one text."""
+    return source_tokens if isinstance(model, PrefixModel) else 0
+
+
 def stacks(model: Any) -> Iterator[nn.Module]:
     """Encoder and decoder of a model, or the one stack that it has."""
     yield cast(nn.Module, model.encoder)

@@ -186,9 +186,9 @@ def fit_power(series: Series, rng: np.random.Generator, with_offset: bool = True
         return _unresolved(series, _method(with_offset, 1))
     forms = [_Form(series, with_offset, sharp) for sharp in (_SHARP if overlap and with_offset else (1,))]
     best = min(forms, key=lambda form: form.loss)
-    fits = [form.fit(rng) for form in forms if form is best or form.loss - best.loss <= _AS_CLOSE]
-    low, high = min(fit.low for fit in fits), max(fit.high for fit in fits)
-    return replace(fits[[fit.method for fit in fits].index(best.method)], low=low, high=high)
+    fits = {form: form.fit(rng) for form in forms if form is best or form.loss - best.loss <= _AS_CLOSE}
+    low, high = min(fit.low for fit in fits.values()), max(fit.high for fit in fits.values())
+    return replace(fits[best], low=low, high=high)
 
 
 def _method(with_offset: bool, sharp: int) -> str:
@@ -205,7 +205,6 @@ class _Form:
 
     def __init__(self, series: Series, with_offset: bool, sharp: int) -> None:
         self.series, self.with_offset, self.sharp = series, with_offset, sharp
-        self.method = _method(with_offset, sharp)
         self.log_t = np.log(series.lengths / series.lengths[-1])
         self.noise = float(np.sqrt((series.deviations.std(axis=0) ** 2).mean()))
         self.scale = max(self.noise, _FLOOR)
@@ -247,7 +246,7 @@ class _Form:
             coefficient=self.b / float(series.lengths[-1]) ** self.p,
             **_range(series),
             **_tail(series),
-            method=self.method,
+            method=_method(self.with_offset, sharp),
             outliers=tuple(int(t) for t in series.lengths[far]),
         )
 

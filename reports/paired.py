@@ -44,7 +44,7 @@ class Mean:
         gap = abs(self.value - value)
         if gap <= _ROUNDING * max(abs(self.value), abs(value)):
             return 1.0
-        return 2 * float(stdtr(self.n - 1, -gap / error)) if error > 0 else 0.0
+        return _p_value(gap / error, self.n - 1) if error > 0 else 0.0
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,11 @@ def _quantile(freedom: int) -> float:
     return float(stdtrit(freedom, 0.5 + LEVEL / 2))
 
 
+def _p_value(t: float, freedom: int) -> float:
+    """Of a t statistic, two-sided."""
+    return 2 * float(stdtr(freedom, -abs(t)))
+
+
 def difference(a: Mapping[int, float], b: Mapping[int, float]) -> Difference | None:
     """a - b, paired by seed; None without a common seed.
 
@@ -106,8 +111,7 @@ def difference(a: Mapping[int, float], b: Mapping[int, float]) -> Difference | N
     if float(np.ptp(gaps)) <= _ROUNDING * size:
         return Difference(found.value, found.value, found.value, 1.0, found.n)
     t = found.value / (float(gaps.std(ddof=1)) / math.sqrt(found.n))
-    p = 2 * float(stdtr(found.n - 1, -abs(t)))
-    return Difference(found.value, found.low, found.high, p, found.n)
+    return Difference(found.value, found.low, found.high, _p_value(t, found.n - 1), found.n)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

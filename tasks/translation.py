@@ -372,8 +372,11 @@ def parallel_file(config: ParallelFileConfig) -> Parallel:
         raise ValueError("test_target_path: targets to test on need their sources; set test_path")
     skipped = Skipped()
     pairs = with_text(_pairs(config.path, config.target_path), skipped)
-    # What differs by case or blanks only may become the same tokens, and must not be learnt from and tested on.
-    parts = cut(pairs, 0.1, 0.0 if config.test_path else 0.1, lambda source: " ".join(source.casefold().split()))
+    # What differs by case, blanks or how letters are composed may become the same tokens, and must not be learnt from and
+    # tested on.
+    parts = cut(
+        pairs, 0.1, 0.0 if config.test_path else 0.1, lambda source: " ".join(_composed(source).casefold().split())
+    )
     if config.test_path:
         parts["test"] = _pairs(config.test_path, config.test_target_path)
     names = ", ".join(Path(p).name for p in (config.path, config.target_path, config.test_path) if p)

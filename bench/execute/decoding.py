@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from bench.beam import Search
 from bench.execute.failures import Unsupported
 from bench.execute.session import Session
 from bench.measure.decode import one_token, prefill
-from bench.translator import PrefixModel, Writer, stacks
+from bench.translator import Writer, before_target, positions
 from bench.trial import beam_phase
 
 DECODE_ROOM = 128  # tokens that timing may append to the context
@@ -39,13 +39,9 @@ def time_writing(
 ) -> None:
     """The same for a model that writes: after all of the source has been read and all of `given_BT` written. For each of
     `beams` also a phase of its own, one more token of a search with so many beginnings of each target."""
-    most = [limit for stack in stacks(model) if (limit := cast(Any, stack).traits.max_length) is not None]
-    read, to_write = source_BT.shape[1], given_BT.shape[1] + DECODE_ROOM
-    needed = (
-        read + to_write if isinstance(model, PrefixModel) else max(read, to_write)
-    )  # one text of both, or each alone
-    if most and needed > min(most):
-        raise Unsupported(f"{read:,} tokens and {to_write:,} after them pass the longest it accepts, {min(most):,}")
+    most, read, to_write = positions(model), source_BT.shape[1], given_BT.shape[1] + DECODE_ROOM
+    if most is not None and max(read, before_target(model, read) + to_write) > most:
+        raise Unsupported(f"{read:,} tokens and {to_write:,} after them pass the longest it accepts, {most:,}")
     _time_next(session, model, given_BT[:, :1], lambda: model.step(given_BT, model.start(source_BT, None))[1])
     for beam in beams:
         with torch.no_grad():

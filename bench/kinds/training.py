@@ -270,7 +270,7 @@ class TrainingSuite:
     def _costs(self) -> list[Trial]:
         # On a GPU in a child of their own: the profiler that names kernels may slow what is timed after it.
         place = {} if self.context.device == "cpu" else {"worker": "cost"}
-        return [self._trial("cost", c, c.recipe, dict(place)) for c in self.competitors]
+        return [self._trial("cost", c, c.recipe, place) for c in self.competitors]
 
     def _tries(self, c: Competitor) -> list[Trial]:
         task = self._task(c)

@@ -14,7 +14,7 @@ from bench.contract import Score, TranslationTask
 from bench.execute.session import Session
 from bench.training.loop import precision
 from bench.training.recipe import Recipe
-from bench.translator import PrefixModel, Writer, stacks
+from bench.translator import Writer, before_target, positions
 from bench.trial import Trial
 from results.predictions import has_examples, save_alignments, save_examples, save_translations
 
@@ -51,12 +51,11 @@ def written(
 
 def _limit(model: Writer, recipe: Recipe) -> Callable[[int], int]:
     """The most tokens to write for a source of so many: what the recipe allows, and what the model's positions do."""
-    accepted = [getattr(stack, "traits").max_length for stack in stacks(model)]  # noqa: B009
-    most = min((n for n in accepted if n is not None), default=10**9)
+    most = positions(model)
 
     def limit(source_tokens: int) -> int:
-        before = source_tokens if isinstance(model, PrefixModel) else 0  # one text of source and target
-        return max(1, min(int(recipe.write_most * source_tokens) + 10, most - before - 1))
+        allowed = int(recipe.write_most * source_tokens) + 10
+        return allowed if most is None else max(1, min(allowed, most - before_target(model, source_tokens) - 1))
 
     return limit
 

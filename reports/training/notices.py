@@ -13,8 +13,8 @@ EQUAL, UNEQUAL = 1.05, 1.10  # largest over smallest: whole models meant to be e
 
 
 def gather(boards: list[Board]) -> list[Warn]:
-    """Warnings of all tasks: too few seeds, choices at the edge of the search, competitors without a
-    mean, no search, encoders of unequal size."""
+    """Warnings of all tasks: too few seeds, choices at the edge of the search, competitors without a mean,
+    no search, encoders of unequal size."""
     found = []
     for board in boards:
         task = board.task

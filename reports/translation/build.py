@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,8 +59,8 @@ def text_files(board: Board, folder: Path | None, prefix: str) -> dict[str, str]
     files = {f"{start}_reference.txt": written.references}
     for name, texts in written.first.items():
         plain = f"{start}_{_file_name(label(name))}"
-        taken = (f"{plain}-{i}.txt" for i in itertools.count(2))
-        files[next(taken) if f"{plain}.txt" in files else f"{plain}.txt"] = texts
+        names = (f"{plain}{end}.txt" for end in ("", *(f"-{i}" for i in range(2, len(written.first) + 2))))
+        files[next(one for one in names if one not in files)] = texts
     return {name: "".join(line + "\n" for line in lines) for name, lines in files.items()}
 
 

@@ -48,12 +48,12 @@ def test_a_system_that_is_worse_everywhere_is_told_apart() -> None:
 
 
 def test_files_of_systems_do_not_overwrite_each_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    names = [("gru", "a b"), ("gru", "a+b"), ("gru", "变体一"), ("gru", "变体二")]
+    names = [("gru", "a b"), ("gru", "a+b"), ("gru", "a/b"), ("gru", "变体一"), ("gru", "变体二"), ("reference", "")]
     written = SimpleNamespace(references=["x"], first={name: [str(i)] for i, name in enumerate(names)})
     monkeypatch.setattr(build, "read_written", lambda task, folder: written)
     board = cast(Any, SimpleNamespace(task=SimpleNamespace(name="pairs")))
     files = build.text_files(board, tmp_path, "translation")
-    assert sorted(files.values()) == ["0\n", "1\n", "2\n", "3\n", "x\n"]
+    assert sorted(files.values()) == ["0\n", "1\n", "2\n", "3\n", "4\n", "5\n", "x\n"]
     assert all("/" not in name and ".." not in name for name in files)
 
 

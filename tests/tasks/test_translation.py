@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,7 @@ def test_sources_that_differ_by_case_or_blanks_are_not_learnt_from_and_tested_on
         f"{s}{i}{end}\t{t}\n" for i, (s, t) in enumerate(pairs(300, 3)) for end in ("", " ", "  x".upper(), "  X x")
     ]
     lines += [line.upper() for line in lines]
+    lines += [unicodedata.normalize("NFD", line) for line in lines]
     (tmp_path / "p.tsv").write_text("".join(lines), encoding="utf-8")
     settings = {"path": str(tmp_path / "p.tsv"), "tokenizer": "word", "vocabulary": 0, "lowercase": True}
     work = build_task(TASKS.get("parallel_file"), settings, "bidirectional", Places(None, tmp_path / "cache"))

@@ -16,7 +16,7 @@ from bench.beam import Search, Written, write, write_all
 from bench.contract import DecoderKind, DecoderPlan, TaskShape
 from bench.models import build_encoder, build_writer
 from bench.registry import ARCHITECTURES, Entry
-from bench.translator import Writer, reversed_real
+from bench.translator import Writer, before_target, positions, reversed_real
 
 END = 1
 LENGTHS = (7, 3, 5)
@@ -266,6 +266,15 @@ def test_a_greedy_search_copies_no_state_until_a_sentence_ends(monkeypatch: pyte
         net.head.bias[END] = -1e4
     write(net, source((5, 5))[0], None, END, [6, 3], beam=1)
     assert copied == [1]  # the second sentence is cut at 3
+
+
+@pytest.mark.parametrize(("plan", "before"), [("dot", 0), ("none", 0), ("prefix", 5)])
+def test_a_source_takes_positions_from_a_target_only_where_both_are_one_text(plan: str, before: int) -> None:
+    made = shape(PLANS[plan])
+    settings = {"positions": "learned", "max_length": 20}
+    net = build_writer(ARCHITECTURES.get("attention"), settings, 16, 2, "bidirectional", made, "mean")
+    assert positions(net) == 20 and before_target(net, 5) == before
+    assert positions(model("gru", PLANS[plan])) is None
 
 
 def test_a_target_without_end_is_cut_and_says_so() -> None:
