@@ -59,7 +59,7 @@ def _encoders(boards: list[Board]) -> list[Warn]:
         Warn(
             "unequal without embeddings",
             "Equal parameters are those of whole models. Without their embeddings competitors differ by more than "
-            f"{UNEQUAL - 1:.0%}, as a wider model pays for a wider embedding: {'; '.join(found)}.",
+            f"{100 * (UNEQUAL - 1):.0f} %, as a wider model pays for a wider embedding: {'; '.join(found)}.",
         )
     ]
 
