@@ -113,6 +113,7 @@ def build(data: RunData, other: RunData | None = None) -> tuple[dict[str, Any], 
         "notes_line": notices.line(notes),
         "failures": failures,
         "equal": _equal(data),
+        "compared": len({s.competitor.name[0] for b in boards for s in b.standings}) or len(data.architectures),
         "symbols": SYMBOLS,
         "csv_names": list(csv),
     }
@@ -120,16 +121,23 @@ def build(data: RunData, other: RunData | None = None) -> tuple[dict[str, Any], 
 
 
 def _equal(data: RunData) -> str:
-    """What competitors have in common: "equal parameters (about 800 k)"."""
-    match = str(data.plan.get("match") or "")
-    if not match:
-        return ""
-    given = [t.get("target") or data.plan.get("target") for t in data.plan.get("tasks") or () if isinstance(t, dict)]
-    targets = sorted({float(t) for t in given or [data.plan.get("target")] if isinstance(t, int | float) and t})
-    about = names([count(t) for t in targets]) if len(targets) < 4 else f"{count(targets[0])} to {count(targets[-1])}"
-    by_task = ", by task" if len(targets) > 1 else ""
+    """What competitors have in common: "equal parameters (about 800 k)"; tasks may differ in it."""
+    plan = data.plan
+    targets: dict[str, set[float]] = {}
+    for task in [t for t in plan.get("tasks") or () if isinstance(t, dict)] or [{}]:
+        match, target = str(task.get("match") or plan.get("match") or ""), task.get("target") or plan.get("target")
+        found = targets.setdefault(match, set()) if match else set()
+        if isinstance(target, int | float) and target:
+            found.add(float(target))
+    return " and ".join(_equal_words(match, sorted(found)) for match, found in targets.items())
+
+
+def _equal_words(match: str, targets: list[float]) -> str:
     match = {"flops": "FLOPs of the encoder's forward pass"}.get(match, match)
-    return f"equal {match}" + (f" (about {about}{by_task})" if targets else "")
+    if not targets:
+        return f"equal {match}"
+    about = names([count(t) for t in targets]) if len(targets) < 4 else f"{count(targets[0])} to {count(targets[-1])}"
+    return f"equal {match} (about {about}{', by task' if len(targets) > 1 else ''})"
 
 
 def _section(one: Board, found: list[Ablation], data: RunData, there: Board | None) -> Section:

@@ -320,3 +320,20 @@ def test_warns_where_encoders_differ_and_nothing_was_searched(tmp_path: Path) ->
         run = make_training(tmp_path, name, (PROBE,), change_plan=changes)
         found = {w.short for w in training_notices.gather([board(task) for task in read(load(run)).tasks])}
         assert wanted & found == (wanted if changes else set())
+
+
+def test_the_head_of_a_page_says_what_its_own_tasks_have_in_common(tmp_path: Path) -> None:
+    """A task may be matched in another way than the suite is, and have fewer architectures."""
+
+    def by_width(plan: dict[str, Any]) -> None:
+        plan["tasks"][0].update(match="width", target=128)
+        plan["architectures"] += [{**plan["architectures"][0], "name": "idle"}]
+
+    for name, tasks, words in (
+        ("one", (PROBE,), "equal width (about 128)"),
+        ("two", (PROBE, LANGUAGE), "equal width (about 128) and equal parameters (about 800 k)"),
+    ):
+        run = make_training(tmp_path / "runs", name, tasks, change_plan=by_width)
+        page = render(run, tmp_path / "site").read_text(encoding="utf-8")
+        who = len({r.architecture for t in tasks for r in t.runners})
+        assert f"{who} architectures, {words}, float32" in page
