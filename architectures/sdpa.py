@@ -23,6 +23,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from bench.scaled_dot import scaled_dot
+
 # Never MATH here: it stores the scores, which is what `attention_naive` is there to show.
 CANDIDATES = (SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION)
 
@@ -52,9 +54,9 @@ def attend(
     """
     if q_BHTK.is_cuda and q_BHTK.shape[3] % HEAD_STEP:
         return _padded(q_BHTK, k_BHJK, v_BHJK, mask, causal, scale)
-    product = partial(F.scaled_dot_product_attention, q_BHTK, k_BHJK, v_BHJK, mask, is_causal=causal, scale=scale)
     if not q_BHTK.is_cuda:
-        return product()
+        return scaled_dot(q_BHTK, k_BHJK, v_BHJK, mask, causal, scale)
+    product = partial(F.scaled_dot_product_attention, q_BHTK, k_BHJK, v_BHJK, mask, is_causal=causal, scale=scale)
     if mask is not None and mask.requires_grad:
         with sdpa_kernel(LEARNED_MASK):
             return product()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.contract import DecoderPlan
+from bench.scaled_dot import scaled_dot
 
 Keys = tuple[Tensor, Tensor]
 """What a layer keeps of a source, made once and looked at for every target token."""
@@ -67,7 +68,7 @@ class DotAttention(CrossAttention):
     def look(self, q_BUD: Tensor, keys: Keys, keep_BS: Tensor | None) -> Tensor:
         q_BHUK = self._split(q_BUD)
         mask = None if keep_BS is None else keep_BS[:, None, None, :].expand(-1, 1, q_BUD.shape[1], -1)
-        return F.scaled_dot_product_attention(q_BHUK, *keys, attn_mask=mask).transpose(1, 2).flatten(2)
+        return scaled_dot(q_BHUK, *keys, mask).transpose(1, 2).flatten(2)
 
     def shares(self, q_BUD: Tensor, keys: Keys, keep_BS: Tensor | None) -> Tensor:
         q_BHUK = self._split(q_BUD)

@@ -28,7 +28,7 @@ ALLOWED = {
         "markupsafe",
         "itables",
     },
-    "architectures": {"architectures", "bench.capabilities", "bench.contract", "bench.registry", "torch"},
+    "architectures": {"architectures", "bench.capabilities", "bench.scaled_dot", "bench.contract", "bench.registry", "torch"},
     "tasks": {
         "tasks",
         "bench.contract",

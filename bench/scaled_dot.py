@@ -1,0 +1,37 @@
+"""`F.scaled_dot_product_attention`, around what torch is slow at on a CPU.
+
+There the backward pass in bfloat16 or float16 is up to 9 times slower than in float32 where keys are few (in bfloat16 6.7 times at 16
+of them, even at 256, faster from 512 on; docs/decisions/028): training looks at few keys in float32.
+
+Legend: B batch, T queries, J keys, H heads, K width of a head.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+FEW = 256  # keys; below this float32 is the faster
+
+
+def scaled_dot(
+    q_BHTK: Tensor,
+    k_BHJK: Tensor,
+    v_BHJK: Tensor,
+    mask: Tensor | None = None,
+    causal: bool = False,
+    scale: float | None = None,
+) -> Tensor:
+    """softmax(scale q k) v, (B, H, T, K), in the number format that torch would give it; arguments as torch has them."""
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else q_BHTK.dtype
+    few = q_BHTK.device.type == "cpu" and k_BHJK.shape[2] < FEW
+    trains = torch.is_grad_enabled() and q_BHTK.requires_grad
+    if not (few and trains and dtype in (torch.bfloat16, torch.float16)):
+        return F.scaled_dot_product_attention(q_BHTK, k_BHJK, v_BHJK, mask, is_causal=causal, scale=scale)
+    mask = mask.float() if mask is not None and mask.is_floating_point() else mask
+    with torch.autocast("cpu", enabled=False):
+        y_BHTK = F.scaled_dot_product_attention(
+            q_BHTK.float(), k_BHJK.float(), v_BHJK.float(), mask, is_causal=causal, scale=scale
+        )
+    return y_BHTK.to(dtype)
