@@ -1,7 +1,7 @@
 """`F.scaled_dot_product_attention`, around what torch is slow at on a CPU.
 
-There the backward pass in bfloat16 or float16 is up to 9 times slower than in float32 where keys are few (in bfloat16 6.7 times at 16
-of them, even at 256, faster from 512 on; docs/decisions/028): training looks at few keys in float32.
+There the backward pass in bfloat16 is slower than in float32 where keys are few (6.7 times at 16 of them, even at 256,
+faster from 512 on), and in float16 everywhere (docs/decisions/028): training looks at few keys in float32.
 
 Legend: B batch, T queries, J keys, H heads, K width of a head.
 """

@@ -28,7 +28,14 @@ ALLOWED = {
         "markupsafe",
         "itables",
     },
-    "architectures": {"architectures", "bench.capabilities", "bench.scaled_dot", "bench.contract", "bench.registry", "torch"},
+    "architectures": {
+        "architectures",
+        "bench.capabilities",
+        "bench.scaled_dot",
+        "bench.contract",
+        "bench.registry",
+        "torch",
+    },
     "tasks": {
         "tasks",
         "bench.contract",
@@ -46,7 +53,12 @@ ALLOWED = {
     },
     "bench": {"bench", "results", "torch", "numpy", "pydantic", "yaml", "psutil", "pynvml", "rich", "ray"},
 }
-STRICTER = {"bench/capabilities.py": {"torch"}, "bench/contract.py": {"torch"}, "bench/registry.py": {"torch"}}
+STRICTER = {
+    "bench/capabilities.py": {"torch"},
+    "bench/contract.py": {"torch"},
+    "bench/registry.py": {"torch"},
+    "bench/scaled_dot.py": {"torch"},
+}
 
 
 def imports(path: Path) -> set[str]:
