@@ -136,11 +136,7 @@ class EncoderDecoder(Writer):
         found: list[Tensor] = []
         if not self.crosses:
             return []
-
-        def between(layer: int, x_BUD: Tensor) -> Tensor:
-            found.append(self._cross(layer).shares_of(x_BUD, source["keys"][layer], source["keep"]))
-            return self._look(layer, x_BUD, source)[0]
-
+        between = self._watched(source, found)
         x_BUD = self._enter(given_BU, source)
         if self.layered:
             cast(Layered, self.decoder)(x_BUD, None, between)
@@ -183,6 +179,15 @@ class EncoderDecoder(Writer):
 
         return between
 
+    def _watched(self, source: dict[str, Any], found: list[Tensor]) -> Between:
+        """Looks between layers that add to `found` what each takes of the source's tokens, (B, H, U, S)."""
+
+        def between(layer: int, x_BUD: Tensor) -> Tensor:
+            found.append(self._cross(layer).shares_of(x_BUD, source["keys"][layer], source["keep"]))
+            return self._look(layer, x_BUD, source)[0]
+
+        return between
+
     def _step(self, given_BU: Tensor, state: State) -> tuple[Tensor, State, list[Tensor]]:
         source = state["source"]
         taken: list[Tensor] = []
@@ -207,11 +212,7 @@ class EncoderDecoder(Writer):
         source = state["source"]
         for given_B1 in given_BU.split(1, dim=1):
             found: list[Tensor] = []
-
-            def between(layer: int, x_B1D: Tensor, found: list[Tensor] = found) -> Tensor:
-                found.append(self._cross(layer).shares_of(x_B1D, source["keys"][layer], source["keep"]))
-                return self._look(layer, x_B1D, source)[0]
-
+            between = self._watched(source, found)
             x_B1D = self._enter(given_B1, source) + cast(nn.Linear, self.feed)(state["taken"][0])
             if self.layered:
                 cast(Layered, self.decoder).step(x_B1D, state["decoder"], between)

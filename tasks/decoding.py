@@ -9,35 +9,19 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from tasks.images import Part
+from tasks.skipped import Skipped
 
 DECODED = "images/1"  # a folder of the cache; raise the number when the same files would give other pixels
 MOST_PIXELS = 4096 * 4096  # of one image: larger ones are refused before they fill the memory
 
 
-@dataclass
-class Skipped:
-    """What was left out or changed while reading, counted by reason; an example of each."""
-
-    counts: dict[str, int]
-    examples: dict[str, str]
-
-    @classmethod
-    def none(cls) -> Skipped:
-        return cls({}, {})
-
-    def add(self, reason: str, example: str) -> None:
-        self.counts[reason] = self.counts.get(reason, 0) + 1
-        self.examples.setdefault(reason, example)
-
-    @property
-    def words(self) -> str:
-        return "; ".join(f"{count} {reason} (such as {self.examples[reason]})" for reason, count in self.counts.items())
+def in_words(skipped: Skipped) -> str:
+    return "; ".join(f"{n} {reason} (such as {skipped.examples[reason]})" for reason, n in skipped.counts.items())
 
 
 def decode(

@@ -12,9 +12,10 @@ import numpy as np
 
 from bench.contract import Mode, Places, stream
 from bench.registry import register_task
-from tasks.decoding import Skipped, decode, kept
+from tasks.decoding import decode, in_words, kept
 from tasks.images import ImageConfig, ImageTask, Part, Pictures, stratified
 from tasks.pictures import parquet_rows
+from tasks.skipped import Skipped
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
@@ -108,8 +109,8 @@ def _folder(
             yield str(file.relative_to(path)), file.read_bytes(), label
 
     def make() -> tuple[np.ndarray, np.ndarray, str]:
-        skipped = Skipped.none()
-        return (*decode(read(), config.size, config.grey, skipped), skipped.words)
+        skipped = Skipped()
+        return (*decode(read(), config.size, config.grey, skipped), in_words(skipped))
 
     part, said = kept(cache, key, make)
     absent = set(range(len(names))) - set(part.labels.tolist()) if classes is None else set()
@@ -134,9 +135,9 @@ def _table(
         key = repr((hashlib.file_digest(file, "sha256").hexdigest(), names, config.size, config.grey))
 
     def make() -> tuple[np.ndarray, np.ndarray, str]:
-        skipped = Skipped.none()
+        skipped = Skipped()
         rows = ((name, content, place[str(label)]) for name, content, label in parquet_rows(path))
-        return (*decode(rows, config.size, config.grey, skipped), skipped.words)
+        return (*decode(rows, config.size, config.grey, skipped), in_words(skipped))
 
     part, said = kept(cache, key, make)
     return part, names, said

@@ -8,13 +8,14 @@ from __future__ import annotations
 import gettext
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
 from bench.contract import DataMissing, Places, Reference
 from tasks.archives import gunzip
+from tasks.skipped import Skipped
 from tasks.sources import Hub, missing
 
 Pair = tuple[str, str]
@@ -37,20 +38,6 @@ class Parallel:
     languages: tuple[str, str]
     facts: dict[str, Any]
     references: tuple[Reference, ...] = ()
-
-
-@dataclass
-class Skipped:
-    """Pairs that are left out of what is read, and why: counted, so that the page can say it."""
-
-    counts: dict[str, int] = field(default_factory=dict)
-
-    def add(self, why: str) -> None:
-        self.counts[why] = self.counts.get(why, 0) + 1
-
-    @property
-    def notes(self) -> list[str]:
-        return [f"{count} pairs were left out: {why}" for why, count in sorted(self.counts.items())]
 
 
 # Multi30k.
@@ -167,7 +154,7 @@ def catalogue() -> Parallel:
     facts = {
         "text": "JupyterLab's user interface, en to fr", "source": "Project Jupyter contributors",
         "licence": "BSD 3-Clause", "url": "https://github.com/jupyterlab/language-packs",
-        "read_from": f"package {PACK} {metadata.version(PACK)}", "notes": skipped.notes,
+        "read_from": f"package {PACK} {metadata.version(PACK)}", "notes": left_out(skipped),
     }  # fmt: skip
     return Parallel(parts, ("en", "fr"), facts)
 
@@ -198,7 +185,7 @@ def tab_separated(path: Path) -> list[Pair]:
     """One file, source and target on a line with a tab between. Raises ValueError where a line has another form."""
     pairs = []
     for number, line in enumerate(_lines(_bytes(path), path), start=1):
-        cells = line.split("\t")
+        cells = line.split("\t") if line.strip() else ["", ""]  # an empty line is a pair without text
         if len(cells) != 2:
             raise ValueError(f"{path}, line {number}: {len(cells)} columns, source and target make 2 (a tab between)")
         pairs.append((cells[0], cells[1]))
@@ -214,6 +201,10 @@ def with_text(pairs: Iterable[Pair], skipped: Skipped) -> list[Pair]:
         else:
             skipped.add("a side is empty")
     return kept
+
+
+def left_out(skipped: Skipped) -> list[str]:
+    return [f"{count} pairs were left out: {why}" for why, count in sorted(skipped.counts.items())]
 
 
 def _bytes(path: Path) -> bytes:

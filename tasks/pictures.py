@@ -12,8 +12,9 @@ import numpy as np
 
 from bench.contract import DataMissing, Mode, Places, Reference
 from bench.registry import register_task
-from tasks.decoding import Skipped, decode, kept
+from tasks.decoding import decode, in_words, kept
 from tasks.images import ImageConfig, ImageTask, Part, Pictures
+from tasks.skipped import Skipped
 from tasks.sources import Hub, missing
 
 NO_DOWNLOAD_IMAGES = "digits"
@@ -79,21 +80,21 @@ class Published:
             if path.suffix == ".npz":
                 with np.load(path, allow_pickle=False) as content:
                     return content["images"][:, None], content["labels"].astype(np.int64), ""
-            skipped = Skipped.none()
+            skipped = Skipped()
             images, labels = decode(parquet_rows(path), 0, self.grey, skipped)
         except (KeyError, ValueError, OSError) as error:
             raise self._missing(f"{path} is not as expected ({' '.join(str(error).split())})") from error
-        return images, labels, skipped.words
+        return images, labels, in_words(skipped)
 
     def _from_hub(self, loaded: Any, split: str) -> tuple[np.ndarray, np.ndarray, str]:
         from datasets import Image
 
         rows = loaded[self.hub.splits[split]].cast_column(self.image_column, Image(decode=False))
-        skipped = Skipped.none()
+        skipped = Skipped()
         files = (
             (f"row {i}", row[self.image_column]["bytes"], int(row[self.label_column])) for i, row in enumerate(rows)
         )
-        return (*decode(files, 0, self.grey, skipped), skipped.words)
+        return (*decode(files, 0, self.grey, skipped), in_words(skipped))
 
     @property
     def _folder_way(self) -> str:

@@ -22,7 +22,8 @@ from bench.contract import IGNORE, Batch, Mode, Outcome, Places, Score, TaskShap
 from bench.registry import register_task
 from tasks.batching import Buckets
 from tasks.bleu import bleu, bleu_by_length, bleu_of_words, chrf, signatures
-from tasks.parallel import Pair, Parallel, Skipped, aligned, catalogue, cut, multi30k, tab_separated, with_text
+from tasks.parallel import Pair, Parallel, aligned, catalogue, cut, left_out, multi30k, tab_separated, with_text
+from tasks.skipped import Skipped
 from tasks.text import UNKNOWN, Corpus, Kind, encoded
 
 # A number with its decimals; letters with their marks (vowels of Hindi or Arabic), apostrophes within; a sign.
@@ -106,7 +107,7 @@ class ParallelTask:
         self.lines: dict[str, dict[Side, Lines]] = {part: {} for part in self.pairs}
         digest = self._encode(cache)
         self._leave_out_long(skipped)
-        self.notes = skipped.notes
+        self.notes = left_out(skipped)
         lengths = self.lines["train"]
         self.buckets = Buckets(f"translation/{name}", lengths["source"].lengths + 0.01 * lengths["target"].lengths)
         self.shape = TaskShape(
@@ -385,7 +386,7 @@ def parallel_file(config: ParallelFileConfig) -> Parallel:
         "source": "the user's",
         "licence": "the user's",
         "read_from": f"file: {names}",
-        "notes": skipped.notes,
+        "notes": left_out(skipped),
     }
     return Parallel(parts, config.languages, facts)
 

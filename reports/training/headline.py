@@ -37,11 +37,14 @@ def winner(board: Board) -> tuple[str, str, str] | None:
         name = short(nothing.label, 60)
         detail = f"{name}: {score_text(nothing.value)}; the best mean has {short(lead.label)}, {what}"
         return "nobody", f"shown to be better than “{name}” on {short(task.name)}", detail
+    alone = len(board.ranked) == 1
     if lead.mean.n < 2:
+        if alone:
+            return short(lead.label), f"alone with a score on {short(task.name)}", f"{what}; one seed gives no interval"
         return short(lead.label), f"best on {short(task.name)} in a single seed", f"{what}; one seed gives no rank"
     interval = f"[{score_text(lead.mean.low)}, {score_text(lead.mean.high)}], {lead.mean.n} seeds"
     first = board.first
-    if len(board.ranked) == 1:
+    if alone:
         return short(lead.label), f"alone with a score on {short(task.name)}", f"{what} {interval}"
     if len(first) == 1:
         return short(lead.label), f"best on {short(task.name)}", f"{what} {interval}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,11 @@ def diagonality(shares: np.ndarray) -> float:
     return float(1 - (shares * distance).sum() / (shares.sum(1) * distance.mean(1)).sum())
 
 
+def by_head(layers: Sequence[Any]) -> list[list[float]]:
+    """`diagonality` by layer and head, of shares (layer, head, target, source)."""
+    return [[diagonality(np.array(head)) for head in layer] for layer in layers]
+
+
 def most_diagonal(numbers: np.ndarray) -> tuple[int, ...] | None:
     """Place of the largest, (layer, head); None where no head looks at the source."""
     if not np.isfinite(numbers).any():
@@ -42,10 +48,10 @@ def most_diagonal(numbers: np.ndarray) -> tuple[int, ...] | None:
     return tuple(int(i) for i in np.unravel_index(int(np.nanargmax(numbers)), numbers.shape))
 
 
-def _mean(numbers: list[Any]) -> np.ndarray:
-    """Over sentences, of those that have a number; NaN where none has."""
+def _mean(numbers: Sequence[Any] | np.ndarray) -> np.ndarray:
+    """Over the first axis, of what has a number; NaN where nothing has."""
     table = np.ma.masked_invalid(np.array(numbers, dtype=float))
-    return np.asarray(np.ma.mean(table, axis=0).filled(np.nan))
+    return np.asarray(np.ma.filled(np.ma.mean(table, axis=0), np.nan))
 
 
 @dataclass(frozen=True)
@@ -80,19 +86,19 @@ def alignments(task: TaskRun, cast: Cast, folder: Path) -> Alignments:
             if record is not None:
                 without.append(f"{label(c.name)}: {_why_none(record.decoder, found)}")
             continue
-        by_head = [[[diagonality(np.array(head)) for head in layer] for layer in s["layers"]] for s in kept]
+        of_heads = [by_head(s["layers"]) for s in kept]
         numbers += [
             {"task": task.name, "architecture": c.name[0], "variant": c.name[1], "sentence": i, "layer": layer + 1,
              "head": head + 1, "diagonality": value}
-            for i, layers in enumerate(by_head) for layer, row in enumerate(layers) for head, value in enumerate(row)
+            for i, layers in enumerate(of_heads) for layer, row in enumerate(layers) for head, value in enumerate(row)
         ]  # fmt: skip
-        means = _mean(by_head)  # layer, head
+        means = _mean(of_heads)  # layer, head
         best = most_diagonal(means)
         if best is None:
             without.append(f"{label(c.name)}: its heads hardly look at the source")
             continue
         layer, head = best
-        whole = float(np.nanmean(_mean([[diagonality(np.array(one).mean(0)) for one in s["layers"]] for s in kept])))
+        whole = float(_mean(_mean([[diagonality(np.array(one).mean(0)) for one in s["layers"]] for s in kept])))
         rows.append([
             who(cast, c.name), Value(f"{round(whole, 2) + 0.0:.2f}", whole, number=True),
             Value(f"{means[layer, head]:.2f}", float(means[layer, head]), number=True),

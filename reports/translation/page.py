@@ -9,7 +9,7 @@ import numpy as np
 from reports.canvas import Plot
 from reports.shares import shares_map
 from reports.style import LIGHT
-from reports.translation.alignment import diagonality, most_diagonal
+from reports.translation.alignment import by_head, most_diagonal
 
 
 def maps(found: list[dict[str, Any]]) -> list[Plot]:
@@ -17,8 +17,8 @@ def maps(found: list[dict[str, Any]]) -> list[Plot]:
     made = []
     for i, one in enumerate(found):
         layers = [np.array(layer) for layer in one["layers"]]
-        numbers = np.array([[diagonality(head) for head in layer] for layer in layers])
-        best = most_diagonal(numbers) if len(layers) else None
+        numbers = np.array(by_head(layers))
+        best = most_diagonal(numbers)
         if best is not None:
             a, b = best
             shares = layers[a][b]
@@ -26,7 +26,7 @@ def maps(found: list[dict[str, Any]]) -> list[Plot]:
             what = f"Alignment of {name}, layer {a + 1}, head {b + 1}"
             caption = (
                 f"Rows are what was written, columns the source. Layer {a + 1}, head {b + 1}, the most diagonal one: "
-                f"{diagonality(shares):.2f}."
+                f"{numbers[a, b]:.2f}."
             )
             made.append(
                 shares_map(f"map-{i}", name, one["target"], one["source"], shares, LIGHT[i % len(LIGHT)], what, caption)

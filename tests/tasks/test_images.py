@@ -17,9 +17,10 @@ from bench.contract import Batch, DataMissing, PicturedTask, Places
 from bench.models import build_task
 from bench.registry import TASKS
 from tasks.augment import OPERATIONS, Augmentation, blanked, cropped, mixed, one_operation_each
-from tasks.decoding import Skipped, decode
+from tasks.decoding import decode
 from tasks.images import ImageConfig, ImageTask, Part, Pictures, stratified
 from tasks.pictures import parquet_rows
+from tasks.skipped import Skipped
 
 local = pytest.mark.skipif("SEQBENCH_DATA" not in os.environ, reason="SEQBENCH_DATA names no folder of data sets")
 
@@ -217,7 +218,7 @@ def test_mnist_is_mnist(tmp_path: Path) -> None:
 @local
 def test_rows_of_cifar10_are_decoded() -> None:
     rows = parquet_rows(Path(os.environ["SEQBENCH_DATA"]) / "cifar10" / "test.parquet")
-    skipped = Skipped.none()
+    skipped = Skipped()
     images, labels = decode(islice(rows, 500), 0, False, skipped)
     assert images.shape == (500, 3, 32, 32) and np.bincount(labels).tolist() == [50] * 10 and not skipped.counts
 

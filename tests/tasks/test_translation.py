@@ -22,14 +22,15 @@ from tasks.bleu import FEWEST, bleu, bleu_of_words
 from tasks.parallel import (
     MULTI30K_PARTS,
     Parallel,
-    Skipped,
     aligned,
     catalogue,
     cut,
+    left_out,
     multi30k,
     tab_separated,
     with_text,
 )
+from tasks.skipped import Skipped
 from tasks.translation import WORD, ParallelFileConfig, ParallelTask, TranslationConfig, _line, parallel_file
 
 WORDS = ("ein", "hund", "läuft", "über", "die", "wiese", "und", "der", "mann", "schläft")
@@ -210,7 +211,7 @@ def test_long_pairs_are_left_out_of_training_and_long_tests_are_cut(tmp_path: Pa
 def test_empty_sides_are_left_out_and_counted() -> None:
     skipped = Skipped()
     assert with_text([("a", "b"), ("", "b"), ("a", "  ")], skipped) == [("a", "b")]
-    assert skipped.notes == ["2 pairs were left out: a side is empty"]
+    assert left_out(skipped) == ["2 pairs were left out: a side is empty"]
 
 
 def test_a_test_split_stays_what_it_is_and_says_what_is_empty(tmp_path: Path) -> None:
@@ -238,6 +239,16 @@ def test_files_that_do_not_fit_are_one_clear_line(tmp_path: Path) -> None:
         parallel_file(ParallelFileConfig())
     with pytest.raises(ValueError, match="tests: no 'test_2031'"):
         task(tmp_path, tests=("test_2031",))
+
+
+def test_an_empty_line_is_counted_in_one_file_as_in_two(tmp_path: Path) -> None:
+    (tmp_path / "p.tsv").write_text("one\tun\n\n \nfour\tquatre\n")
+    (tmp_path / "a").write_text("one\n\n \nfour\n")
+    (tmp_path / "b").write_text("un\n\n \nquatre\n")
+    for found in (tab_separated(tmp_path / "p.tsv"), aligned(tmp_path / "a", tmp_path / "b")):
+        skipped = Skipped()
+        assert with_text(found, skipped) == [("one", "un"), ("four", "quatre")]
+        assert left_out(skipped) == ["2 pairs were left out: a side is empty"]
 
 
 def test_a_file_of_ones_own(tmp_path: Path) -> None:
