@@ -1,8 +1,8 @@
-"""Attention in bfloat16 on a CPU as the models look (`bench.scaled_dot`) beside torch's own call, forward and backward, in turns.
+"""Attention in bfloat16 on a CPU, as models look (`bench.scaled_dot`) beside torch's own call, both passes, in turns.
 
     python -m pytest -m perf tests/perf/test_half_precision_side_by_side.py -s
 
-A benchmark, not a test: nothing fails for being slow. Ratio of the seconds of a few looks; at 256 keys and more both are one call.
+A benchmark, not a test: nothing fails for being slow. Ratio of the seconds of a few looks; from 256 keys on both are one call.
 """
 
 from __future__ import annotations
