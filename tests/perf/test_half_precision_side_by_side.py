@@ -2,7 +2,7 @@
 
     python -m pytest -m perf tests/perf/test_half_precision_side_by_side.py -s
 
-A benchmark, not a test: nothing fails for being slow. Ratio of the seconds of a few looks; from 256 keys on both are one call.
+A benchmark, not a test: nothing fails for being slow. Ratio of the seconds of a few looks; from 256 keys on it is one call.
 """
 
 from __future__ import annotations
