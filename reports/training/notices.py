@@ -93,8 +93,10 @@ def _stopped(task: TaskRun) -> list[Warn]:
         for why in dict.fromkeys(str(r.extra.get("stopped_by") or "") for r in task.ok(c.name).values()):
             if why in ("seconds", "patience"):
                 by_reason.setdefault(why, []).append(short(c.label))
-    return [Warn("unequal steps", f"On {task.name} training was ended by {why}, not by a number of steps, for {names(who)}: "
-                 "competitors have seen different amounts of data.") for why, who in by_reason.items()]  # fmt: skip
+    alone = len(task.competitors) == 1
+    title, so = ("ended early", "") if alone else ("unequal steps", ": competitors have seen different amounts of data")
+    return [Warn(title, f"On {task.name} training was ended by {why}, not by a number of steps, for {names(who)}{so}.")
+            for why, who in by_reason.items()]  # fmt: skip
 
 
 def _edges(task: TaskRun) -> list[Warn]:
