@@ -54,9 +54,9 @@ def attend(
     """
     if q_BHTK.is_cuda and q_BHTK.shape[3] % HEAD_STEP:
         return _padded(q_BHTK, k_BHJK, v_BHJK, mask, causal, scale)
+    product = partial(scaled_dot, q_BHTK, k_BHJK, v_BHJK, mask, causal, scale)
     if not q_BHTK.is_cuda:
-        return scaled_dot(q_BHTK, k_BHJK, v_BHJK, mask, causal, scale)
-    product = partial(F.scaled_dot_product_attention, q_BHTK, k_BHJK, v_BHJK, mask, is_causal=causal, scale=scale)
+        return product()
     if mask is not None and mask.requires_grad:
         with sdpa_kernel(LEARNED_MASK):
             return product()

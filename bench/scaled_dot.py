@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 FEW = 256  # keys; below this float32 is the faster
+HALVES = (torch.bfloat16, torch.float16)
 
 
 def scaled_dot(
@@ -24,10 +25,10 @@ def scaled_dot(
     scale: float | None = None,
 ) -> Tensor:
     """softmax(scale q k) v, (B, H, T, K), in the number format that torch would give it; arguments as torch has them."""
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else q_BHTK.dtype
     few = q_BHTK.device.type == "cpu" and k_BHJK.shape[2] < FEW
     trains = torch.is_grad_enabled() and q_BHTK.requires_grad
-    if not (few and trains and dtype in (torch.bfloat16, torch.float16)):
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else q_BHTK.dtype
+    if not (few and trains and dtype in HALVES):
         return F.scaled_dot_product_attention(q_BHTK, k_BHJK, v_BHJK, mask, is_causal=causal, scale=scale)
     mask = mask.float() if mask is not None and mask.is_floating_point() else mask
     with torch.autocast("cpu", enabled=False):

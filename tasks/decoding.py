@@ -21,6 +21,7 @@ MOST_PIXELS = 4096 * 4096  # of one image: larger ones are refused before they f
 
 
 def in_words(skipped: Skipped) -> str:
+    """Of images, each reason with its example; "" where nothing was skipped."""
     return "; ".join(f"{n} {reason} (such as {skipped.examples[reason]})" for reason, n in skipped.counts.items())
 
 

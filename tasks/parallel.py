@@ -204,6 +204,7 @@ def with_text(pairs: Iterable[Pair], skipped: Skipped) -> list[Pair]:
 
 
 def left_out(skipped: Skipped) -> list[str]:
+    """Of pairs, for the page: a sentence a reason."""
     return [f"{count} pairs were left out: {why}" for why, count in sorted(skipped.counts.items())]
 
 

@@ -37,15 +37,14 @@ def winner(board: Board) -> tuple[str, str, str] | None:
         name = short(nothing.label, 60)
         detail = f"{name}: {score_text(nothing.value)}; the best mean has {short(lead.label)}, {what}"
         return "nobody", f"shown to be better than “{name}” on {short(task.name)}", detail
-    alone = len(board.ranked) == 1
-    if lead.mean.n < 2:
-        if alone:
-            return short(lead.label), f"alone with a score on {short(task.name)}", f"{what}; one seed gives no interval"
-        return short(lead.label), f"best on {short(task.name)} in a single seed", f"{what}; one seed gives no rank"
+    one_seed = lead.mean.n < 2
     interval = f"[{score_text(lead.mean.low)}, {score_text(lead.mean.high)}], {lead.mean.n} seeds"
+    if len(board.ranked) == 1:
+        detail = f"{what}; one seed gives no interval" if one_seed else f"{what} {interval}"
+        return short(lead.label), f"alone with a score on {short(task.name)}", detail
+    if one_seed:
+        return short(lead.label), f"best on {short(task.name)} in a single seed", f"{what}; one seed gives no rank"
     first = board.first
-    if alone:
-        return short(lead.label), f"alone with a score on {short(task.name)}", f"{what} {interval}"
     if len(first) == 1:
         return short(lead.label), f"best on {short(task.name)}", f"{what} {interval}"
     detail = f"{short(lead.label)} has the best mean, {what} {interval}; none is shown to be better than any of these"

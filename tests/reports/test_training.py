@@ -221,6 +221,16 @@ def test_training_that_time_ended_is_told(tmp_path: Path) -> None:
     assert "training was ended by seconds" in page and "unequal steps" in page
 
 
+def test_one_competitor_alone_is_neither_best_nor_unequal(tmp_path: Path) -> None:
+    run = make_training(tmp_path / "runs", tasks=(replace(TWO, runners=TWO.runners[:1]),), seeds=(0,))
+    records, _ = run.read()
+    for record in (r for r in records if r.regime == "final"):
+        run.append(replace(record, extra={**record.extra, "stopped_by": "patience"}))
+    page = render(run, tmp_path / "site").read_text(encoding="utf-8")
+    assert "training was ended by patience" in page and "ended early" in page and "unequal steps" not in page
+    assert "alone with a score on" in page and "one seed gives no interval" in page and "in a single seed" not in page
+
+
 def test_one_seed_has_order_but_no_rank(tmp_path: Path) -> None:
     one = board(task_of(make_training(tmp_path, tasks=(PROBE,), seeds=(0,))))
     assert all(s.rank is None and s.mean is not None for s in one.standings)
