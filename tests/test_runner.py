@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench.execute.executor import Ended, Told
+from bench.execute.executor import Ended, TicketTold
 from bench.execute.runner import Runner, Stage, Stamp
 from bench.execute.worker import Answer
 from bench.trial import Trial
@@ -52,7 +52,7 @@ class Planted:
         self.most = max(self.most, len(self.running))
         self.order.append(name(trial))
 
-    def wait(self, on_progress: Told) -> Ended:
+    def wait(self, on_progress: TicketTold) -> Ended:
         ticket = self.random.choice(sorted(self.running))
         found = self.running.pop(ticket)
         status, phase = self.ends.get(name(found), ("ok", ""))
@@ -128,7 +128,7 @@ def test_it_goes_on_where_it_stopped(tmp_path: Path) -> None:
     whole = rows(tmp_path / "whole", Planted(3, ends), stages)
 
     class Stopped(Planted):
-        def wait(self, on_progress: Told) -> Ended:
+        def wait(self, on_progress: TicketTold) -> Ended:
             if len(self.order) > 15:
                 raise KeyboardInterrupt
             return super().wait(on_progress)
@@ -148,11 +148,28 @@ def test_it_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert not {by_name[started] for started in again.order} & before
 
 
+def test_progress_names_the_trial_that_it_is_of(tmp_path: Path) -> None:
+    """Also where that is not the one that was started last."""
+
+    class Telling(Planted):
+        def wait(self, on_progress: TicketTold) -> Ended:
+            for ticket, trial in self.running.items():
+                on_progress(ticket, 1, 2, name(trial))
+            return super().wait(on_progress)
+
+    told: list[tuple[str, str]] = []
+    runner = Runner(Run.create(tmp_path, "run"), Telling(3, {}), STAMP)
+    runner.on_progress = lambda trial, done, of, words: told.append((name(trial), words))
+    runner.execute(plan(random.Random(1))[0])
+    assert len({one for one, _ in told}) > 10
+    assert all(one == words for one, words in told)
+
+
 def test_what_cannot_be_written_is_a_row(tmp_path: Path) -> None:
     """A plug-in's result that JSON cannot hold must not end the run, now and each time it is tried again."""
 
     class Odd(Planted):
-        def wait(self, on_progress: Told) -> Ended:
+        def wait(self, on_progress: TicketTold) -> Ended:
             ended = super().wait(on_progress)
             ended.answer.extra["score"] = math.inf if ended.ticket == 1 else object()
             return ended

@@ -34,7 +34,7 @@ def test_a_plugin_travels_and_a_trial_ends_as_here(station: Station, tmp_path: P
     here.attach(tmp_path)
     here.start(1, CHECK)
     assert here.full
-    plain = here.wait(lambda done, of, words: None)
+    plain = here.wait(lambda *_: None)
     here.close()
     (tmp_path / MARK).write_text("another run")
     assert station.attach(str(tmp_path), "mark") is False

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.execute.executor import Ended, Told, shared, shares
+from bench.execute.executor import Ended, TicketTold, beside, shared, shares
 from bench.execute.station import MARK, Kit, Station
 from bench.execute.worker import Answer, Pool
 from bench.trial import Trial
@@ -252,7 +252,7 @@ class Cluster:
         self.queue.append(ticket)
         self._dispatch()
 
-    def wait(self, on_progress: Told) -> Ended:
+    def wait(self, on_progress: TicketTold) -> Ended:
         while True:
             self._dispatch()
             if self.places or self.coming:
@@ -354,7 +354,7 @@ class Cluster:
                 if answer.extra.get("checkpoint") == name:
                     answer.extra["checkpoint"] = ""
 
-    def _tell(self, on_progress: Told) -> None:
+    def _tell(self, on_progress: TicketTold) -> None:
         """How far the trial is that was started last."""
         for ticket, flight in reversed(self.flights.items()):
             if flight.place is not None and ticket in self.calls.values():
@@ -365,7 +365,7 @@ class Cluster:
                 except self.ray.exceptions.RayError:
                     continue
                 if words:
-                    on_progress(done, of, f"{words}; {len(self.calls)} trials at once")
+                    on_progress(ticket, done, of, beside(words, len(self.calls)))
                     return
 
     def _dismiss(self, place: Place) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,9 @@ from bench.measure.cores import usable_cores
 from bench.trial import Trial
 
 Told = Callable[[int, int, str], None]
+"""Told how far a trial is: steps done, steps in all or 0, words."""
+TicketTold = Callable[[int, int, int, str], None]
+"""The same behind the ticket of the trial."""
 SIDE_BY_SIDE = ("check", "graph", "path", "train")  # kinds whose result does not depend on what else the device does
 
 
@@ -47,13 +51,18 @@ class Executor(Protocol):
 
     def start(self, ticket: int, trial: Trial) -> None: ...
 
-    def wait(self, on_progress: Told) -> Ended:
+    def wait(self, on_progress: TicketTold) -> Ended:
         """The next trial that ends, of those that were started."""
         ...
 
     def close(self) -> None:
         """End what is still running."""
         ...
+
+
+def beside(words: str, trials: int) -> str:
+    """How far one of several trials is, and how many run."""
+    return f"{words}; {trials} trials at once" if trials > 1 else words
 
 
 def shares(trial: Trial) -> bool:
@@ -120,10 +129,10 @@ class LocalExecutor:
     def start(self, ticket: int, trial: Trial) -> None:
         self.next = ticket, trial
 
-    def wait(self, on_progress: Told) -> Ended:
+    def wait(self, on_progress: TicketTold) -> Ended:
         assert self.next is not None
         (ticket, trial), self.next = self.next, None
-        return self.lane.run(ticket, trial, on_progress)
+        return self.lane.run(ticket, trial, partial(on_progress, ticket))
 
     def close(self) -> None:
         self.lane.close()

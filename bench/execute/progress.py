@@ -102,7 +102,6 @@ class Progress:
         self.total = len(planned)
         self.at_once = at_once
         self.count = 0
-        self.now = ""
         self.said = time.monotonic()
         self.bar: Any = None
         if terminal:
@@ -129,14 +128,13 @@ class Progress:
             yield stage
 
     def start(self, trial: Trial) -> None:
-        self.now = describe(trial)
         if self.bar is not None:
-            self.bar.update(self.task, description=self.now)
+            self.bar.update(self.task, description=describe(trial))
 
-    def inside(self, done: int, of: int, words: str) -> None:
+    def inside(self, trial: Trial, done: int, of: int, words: str) -> None:
         """In the middle of a long trial."""
         share = f"{done:,} of {of:,}" if of else f"{done:,}"
-        text = f"{self.now}, step {share}, {words}"
+        text = f"{describe(trial)}, step {share}, {words}"
         if self.bar is not None:
             self.bar.update(self.task, description=text)
         else:

@@ -110,7 +110,7 @@ class Runner:
     stamp: Stamp
     on_start: Callable[[Trial], None] = lambda trial: None
     on_end: Progress = lambda trial, record: None
-    on_progress: Callable[[int, int, str], None] = lambda done, of, words: None
+    on_progress: Callable[[Trial, int, int, str], None] = lambda trial, done, of, words: None
     tally: Tally = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
@@ -147,7 +147,7 @@ class Runner:
         while waiting or self._running:
             waiting = self._begin(stage, waiting)
             if self._running:
-                ended = self.executor.wait(self.on_progress)
+                ended = self.executor.wait(self._tell)
                 started = self._running.pop(ended.ticket)
                 self._finish(started, ended.answer, ended.started, ended.wall_s)
 
@@ -187,6 +187,9 @@ class Runner:
         self._running[self._tickets] = _Started(trial, reasons)
         self.executor.start(self._tickets, trial.without(set(reasons)))
         return True
+
+    def _tell(self, ticket: int, done: int, of: int, words: str) -> None:
+        self.on_progress(self._running[ticket].trial, done, of, words)
 
     def _finish(self, begun: _Started, answer: Answer, started: str, wall: float) -> None:
         trial, reasons = begun.trial, begun.reasons

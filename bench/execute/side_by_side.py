@@ -14,7 +14,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 
-from bench.execute.executor import Ended, Lane, Told, shared, shares
+from bench.execute.executor import Ended, Lane, TicketTold, beside, shared, shares
 from bench.execute.worker import Pool
 from bench.measure.cores import usable_cores
 from bench.trial import Trial
@@ -44,7 +44,7 @@ class SideBySide:
         self.queue.append((ticket, trial))
         self._dispatch()
 
-    def wait(self, on_progress: Told) -> Ended:
+    def wait(self, on_progress: TicketTold) -> Ended:
         while True:
             match self.said.get():
                 case Exception() as fault:  # a full disk, no more processes: as if it had happened here
@@ -56,8 +56,8 @@ class SideBySide:
                     shared(ended.answer, trial, self.slots)
                     return ended
                 case ticket, done, of, words:
-                    if ticket == max(self.busy):  # the one that progress was told of last
-                        on_progress(done, of, f"{words}; {len(self.busy)} trials at once")
+                    if ticket == max(self.busy):  # the one that was started last
+                        on_progress(ticket, done, of, beside(words, len(self.busy)))
 
     def close(self) -> None:
         self.queue.clear()
