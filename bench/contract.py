@@ -165,6 +165,8 @@ class DecoderPlan:
         cross: how layers look at the source. "none": one vector of fixed size joins every input (Cho et al. 2014).
             "additive": Bahdanau et al. 2015. "dot": several heads (Vaswani et al. 2017). Says nothing for "prefix".
         feeding: what was read from the source joins the next input (Luong et al. 2015, input feeding): one step at a time.
+        teacher_forcing: share of positions at which a model that learns is given the reference's token; at the others it
+            goes on from its own guess, one step at a time. Drawn anew for every step, the same for a whole batch.
         backwards: the source is read from its end (Sutskever et al. 2014).
         tied: the head shares the weights of the target embedding; with one vocabulary, of the source's too.
         heads: of "dot". dropout: of what cross-attention gives.
@@ -174,6 +176,7 @@ class DecoderPlan:
     of: str = ""
     cross: CrossKind = "dot"
     feeding: bool = False
+    teacher_forcing: float = 1.0
     backwards: bool = False
     tied: bool = False
     heads: int = 4

@@ -103,6 +103,8 @@ class EncoderDecoder(Writer):
         self.feed = nn.Linear(width, width, bias=False) if self.plan.feeding else None
 
     def forward(self, source_BS: Tensor, keep_BS: Tensor | None, given_BU: Tensor) -> Tensor:
+        if self.training and self.plan.teacher_forcing < 1:
+            return self._from_own_guesses(self.start(source_BS, keep_BS), given_BU)
         if self.feed is not None:
             return self._one_by_one(self.start(source_BS, keep_BS), given_BU)
         source = self._read(source_BS, keep_BS)
@@ -205,6 +207,19 @@ class EncoderDecoder(Writer):
 
     def _one_by_one(self, state: State, given_BU: Tensor) -> Tensor:
         return self.step(given_BU, state)[0]
+
+    def _from_own_guesses(self, state: State, given_BU: Tensor) -> Tensor:
+        """Logits after the given tokens, some of them replaced by what the model took for the likeliest."""
+        U = given_BU.shape[1]
+        forced = (
+            torch.rand(U, device="cpu") < self.plan.teacher_forcing
+        ).tolist()  # the CPU's draws: no waiting for a GPU
+        logits: list[Tensor] = []
+        for u in range(U):
+            own = u > 0 and not forced[u]  # what every sentence begins with is always given
+            logits_B1C, state = self.step(logits[-1].argmax(-1) if own else given_BU[:, u : u + 1], state)
+            logits.append(logits_B1C)
+        return torch.cat(logits, dim=1)
 
     def _alignments_one_by_one(self, source_BS: Tensor, keep_BS: Tensor | None, given_BU: Tensor) -> list[Tensor]:
         state = self.start(source_BS, keep_BS)

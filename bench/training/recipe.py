@@ -39,6 +39,8 @@ class Recipe(BaseModel):
             [u; v; |u - v|; u * v].
         decoder, shared_decoder, cross, cross_heads, input_feeding, reverse_source, tied: how a decoder is built, where the
             task has targets to write: see bench.contract.DecoderPlan.
+        teacher_forcing: share of target tokens that a decoder is given from the reference while it learns, in place of its own
+            guesses: scheduled sampling (Bengio et al. 2015) without the schedule. Losses of splits are with all of them given.
         label_smoothing: part of a target's weight that goes to all outputs alike (Szegedy et al. 2016); the losses
             reported for other splits have none.
         average: last looks whose weights are averaged into those that are tested, with `keep: last`.
@@ -83,6 +85,7 @@ class Recipe(BaseModel):
     cross: Literal["none", "additive", "dot"] = "dot"
     cross_heads: Count = 4
     input_feeding: bool = False
+    teacher_forcing: Share = 1.0
     reverse_source: bool = False
     tied: bool = False
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -108,6 +111,10 @@ class Recipe(BaseModel):
             raise ValueError(
                 "input_feeding: nothing is read from the source that could be fed; set cross: additive or dot"
             )
+        if self.teacher_forcing < 1 and self.decoder == "prefix":
+            raise ValueError(
+                "teacher_forcing: a decoder-only model is given all tokens; set decoder: matched or shared"
+            )
         return self
 
     @property
@@ -115,8 +122,8 @@ class Recipe(BaseModel):
         """Arguments of bench.contract.DecoderPlan."""
         return {
             "kind": self.decoder, "of": self.shared_decoder if self.decoder == "shared" else "", "cross": self.cross,
-            "feeding": self.input_feeding, "backwards": self.reverse_source, "tied": self.tied, "heads": self.cross_heads,
-            "dropout": self.dropout,
+            "feeding": self.input_feeding, "teacher_forcing": self.teacher_forcing, "backwards": self.reverse_source,
+            "tied": self.tied, "heads": self.cross_heads, "dropout": self.dropout,
         }  # fmt: skip
 
     @property
@@ -131,7 +138,10 @@ class Recipe(BaseModel):
     def decoder_words(self) -> str:
         """For people and records: "matched, dot"."""
         own = self.shared_decoder if self.decoder == "shared" else self.decoder
-        return own if self.decoder == "prefix" else f"{own}, {self.cross}" + (", fed" if self.input_feeding else "")
+        if self.decoder == "prefix":
+            return own
+        forced = f", teacher forcing {self.teacher_forcing:g}" if self.teacher_forcing < 1 else ""
+        return f"{own}, {self.cross}" + (", fed" if self.input_feeding else "") + forced
 
     @property
     def embedding(self) -> Embedding:

@@ -57,7 +57,18 @@ def test_a_share_scales_every_budget() -> None:
     assert (half.steps, half.tokens, half.seconds, half.warmup) == (50, 500, 4, 5)
 
 
-@pytest.mark.parametrize("changes", [{"steps": None}, {"stepz": 3}, {"lr": 0}, {"clip": -1}, {"keep": "worst"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"steps": None},
+        {"stepz": 3},
+        {"lr": 0},
+        {"clip": -1},
+        {"keep": "worst"},
+        {"teacher_forcing": 1.5},
+        {"teacher_forcing": 0.5, "decoder": "prefix"},
+    ],
+)
 def test_mistakes(changes: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         recipe(**changes)
@@ -69,3 +80,8 @@ def test_inverse_square_root_halves_in_four_times_the_steps() -> None:
     assert made.learning_rate(1999, 8000, 0.0) == pytest.approx(5e-3)
     assert made.learning_rate(7999, 8000, 0.0) == pytest.approx(2.5e-3)
     assert made.learning_rate(7999, None, 0.0) == made.learning_rate(7999, 8000, 0.0)  # it has no end
+
+
+def test_records_say_what_a_decoder_was_given() -> None:
+    assert recipe(cross="additive").decoder_words == "matched, additive"
+    assert recipe(cross="additive", teacher_forcing=0.5).decoder_words == "matched, additive, teacher forcing 0.5"

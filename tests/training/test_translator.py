@@ -128,6 +128,42 @@ class TestWriters:
             assert parameter.grad is not None and parameter.grad.abs().max() > 0, parameter_name
 
 
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("cross", ["none", "additive", "dot"])
+class TestOwnGuesses:
+    """Teacher forcing below 1: a model that learns goes on from its own guesses."""
+
+    def test_without_any_token_given_it_learns_from_what_it_writes(self, name: str, cross: Any) -> None:
+        net = model(name, DecoderPlan(cross=cross, heads=2, teacher_forcing=0.0)).train()
+        ids_BS, keep_BS = source()
+        given_BU = given(3)
+        found = net(ids_BS, keep_BS, given_BU)
+        with torch.no_grad():
+            own_BU = torch.cat([given_BU[:, :1], found.argmax(-1)[:, :-1]], 1)
+            torch.testing.assert_close(net.eval()(ids_BS, keep_BS, own_BU), found, rtol=0, atol=1e-8)
+            given_all = net(ids_BS, keep_BS, given_BU)  # no model that is looked at goes on from guesses
+        assert (given_all[:, 1:] - found[:, 1:]).abs().max() > 1e-6
+
+    def test_half_the_tokens_are_given_and_every_parameter_learns(self, name: str, cross: Any) -> None:
+        net = model(name, DecoderPlan(cross=cross, heads=2, teacher_forcing=0.5)).train()
+        ids_BS, keep_BS = source()
+        given_BU = given(3)
+        torch.manual_seed(5)
+        forced = torch.rand(6) < 0.5
+        assert 0 < forced[1:].sum() < 5
+        torch.manual_seed(5)
+        found = net(ids_BS, keep_BS, given_BU)
+        found.backward(torch.randn(found.shape, dtype=found.dtype, generator=torch.Generator().manual_seed(9)))
+        for parameter_name, parameter in net.named_parameters():
+            assert parameter.grad is not None and parameter.grad.abs().max() > 0, parameter_name
+        mixed_BU = given_BU.clone()
+        for u in range(1, 6):
+            if not forced[u]:
+                mixed_BU[:, u] = found[:, u - 1].argmax(-1)
+        with torch.no_grad():
+            torch.testing.assert_close(net.eval()(ids_BS, keep_BS, mixed_BU), found, rtol=0, atol=1e-8)
+
+
 @pytest.mark.parametrize(
     ("name", "plan"), [("gru", "additive"), ("attention", "dot"), ("conv1d", "reversed"), ("lstm", "fed")]
 )
