@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from architectures.blocks import BlockConfig, Mixer, ResidualStack
 from architectures.cache import KVCache
-from architectures.positions import LearnedPositions, RelativeBias, SinusoidalPositions, rotate
+from architectures.positions import RelativeBias, input_positions, rotate
 from architectures.sdpa import attend
 from bench.contract import Traits
 
@@ -168,10 +168,5 @@ def head_stack(
     receptive_field: int | None,
 ) -> ResidualStack:
     """A stack of attention mixers, with positions at the input where the configuration asks for them."""
-    positions: nn.Module | None = None
-    if config.positions == "sinusoidal":
-        positions = SinusoidalPositions()
-    if config.positions == "learned":
-        positions = LearnedPositions(config.max_length, width)
-        traits = replace(traits, max_length=config.max_length)
+    positions, traits = input_positions(config.positions, config.max_length, width, traits)
     return ResidualStack(make_mixer, config, width, depth, traits, receptive_field, positions)

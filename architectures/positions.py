@@ -7,10 +7,13 @@ Legend: B batch, T tokens, D width, H heads, K width of a head, J keys, R bucket
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
+
+from bench.contract import Traits
 
 
 class SinusoidalPositions(nn.Module):
@@ -37,6 +40,16 @@ class LearnedPositions(nn.Module):
                 f"length {stop} is past the {self.table_LD.shape[0]} learned positions; set max_length or other positions"
             )
         return x_BTD + self.table_LD[start:stop]
+
+
+def input_positions(kind: str, max_length: int, width: int, traits: Traits) -> tuple[nn.Module | None, Traits]:
+    """What adds positions of this kind to a stack's input, (x_BTD, start) -> (B, T, D), and the stack's traits with it; None
+    for kinds that are not added there."""
+    if kind == "sinusoidal":
+        return SinusoidalPositions(), traits
+    if kind == "learned":
+        return LearnedPositions(max_length, width), replace(traits, max_length=max_length)
+    return None, traits
 
 
 def rotate(x_BHTK: Tensor, start: int, base: float = 10_000.0) -> Tensor:

@@ -39,8 +39,9 @@ class Recipe(BaseModel):
             [u; v; |u - v|; u * v].
         decoder, shared_decoder, cross, cross_heads, input_feeding, reverse_source, tied: how a decoder is built, where the
             task has targets to write: see bench.contract.DecoderPlan.
-        teacher_forcing: share of target tokens that a decoder is given from the reference while it learns, in place of its own
-            guesses: scheduled sampling (Bengio et al. 2015) without the schedule. Losses of splits are with all of them given.
+        teacher_forcing: share of target tokens that a decoder is given from the reference while it learns; at the others it
+            goes on from its own guess: scheduled sampling (Bengio et al. 2015) without the schedule. Losses of splits are
+            with all of them given.
         label_smoothing: part of a target's weight that goes to all outputs alike (Szegedy et al. 2016); the losses
             reported for other splits have none.
         average: last looks whose weights are averaged into those that are tested, with `keep: last`.

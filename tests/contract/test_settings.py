@@ -33,6 +33,7 @@ OF_BLOCKS: list[dict[str, Any]] = [
 VARIANTS = [(name, {**window, **s}) for name, window in HEADED.items() for s in OF_HEADS]
 VARIANTS += [(name, s) for name in ("gru", "conv1d", "attention") for s in OF_BLOCKS]
 VARIANTS += [("conv1d", {"kernel": 3}), ("tcn", {"kernel": 5})]
+VARIANTS += [("conv1d", {"positions": "learned"}), ("conv1d", {"positions": "sinusoidal"})]
 MODES: tuple[Mode, ...] = ("causal", "bidirectional")
 
 
@@ -79,6 +80,16 @@ def test_kernel_of_one(name: str, mode: Mode) -> None:
     conformance.check_streaming(subject)
     conformance.check_reference(subject, 9)
     conformance.check_receptive_field(subject)
+
+
+@pytest.mark.parametrize("name", ["conv1d", "attention"])
+def test_learned_positions_say_where_they_stop(name: str) -> None:
+    subject = Subject(ARCHITECTURES.get(name), {"positions": "learned", "max_length": 12}, "causal")
+    encoder = subject.build()
+    assert subject.traits.max_length == encoder.traits.max_length == 12
+    encoder(subject.inputs(1, 12))
+    with pytest.raises(ValueError, match="length 13 is past the 12 learned positions"):
+        encoder(subject.inputs(1, 13))
 
 
 @pytest.mark.parametrize("name", HEADED)
