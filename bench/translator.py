@@ -211,9 +211,8 @@ class EncoderDecoder(Writer):
     def _from_own_guesses(self, state: State, given_BU: Tensor) -> Tensor:
         """Logits after the given tokens, some of them replaced by what the model took for the likeliest."""
         U = given_BU.shape[1]
-        forced = (
-            torch.rand(U, device="cpu") < self.plan.teacher_forcing
-        ).tolist()  # the CPU's draws: no waiting for a GPU
+        chance_U = torch.rand(U, device="cpu")  # the CPU's draws: no waiting for a GPU
+        forced = (chance_U < self.plan.teacher_forcing).tolist()
         logits: list[Tensor] = []
         for u in range(U):
             own = u > 0 and not forced[u]  # what every sentence begins with is always given

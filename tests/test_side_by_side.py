@@ -91,6 +91,7 @@ def test_progress_is_of_the_one_that_was_started_last(stage: Stage) -> None:
     said: list[tuple[int, str]] = []
     stage.gates[0].set()
     executor.wait(lambda ticket, done, of, words: said.append((ticket, words)))
+    assert not any("of 0" in words for _, words in said)
     stage.gates[1].set()
     executor.wait(lambda ticket, done, of, words: said.append((ticket, words)))
     assert said in ([(1, "of 1; 2 trials at once")], [(1, "of 1")])
