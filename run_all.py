@@ -209,7 +209,7 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
     from bench.execute.runner import Runner, Stamp
     from bench.execute.side_by_side import SideBySide, share_cores
     from bench.execute.worker import Pool
-    from bench.forecast.estimate import FILE, lines, past
+    from bench.forecast.estimate import FILE, foreseen, lines, past
     from bench.kinds.common import Context
     from bench.kinds.foresight import foresee
     from bench.provenance import write_source
@@ -286,8 +286,9 @@ def _run(choice: _Choice, places: Places, *, dry_run: bool, fresh: bool, debug: 
     interrupted = False
     executor = cluster or (SideBySide(pool, at_once) if at_once > 1 else LocalExecutor(pool))
     executor.attach(run.folder)
-    foreseen = guess.seconds if guess is not None else ()
-    with Progress(prepared.planned(), terminal, foreseen, lambda: executor.slots) as progress:
+    planned = prepared.planned()
+    seconds = guess.seconds if guess is not None else foreseen(run, planned)
+    with Progress(planned, terminal, seconds, lambda: executor.slots) as progress:
         runner = Runner(run, executor, stamp, progress.start, progress.end, progress.inside)
         try:
             runner.execute(progress.watch(prepared.stages(run)))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bench.forecast import quiet
 from bench.forecast.ask import MOST_SECONDS, Asker
-from bench.forecast.estimate import FILE, estimate, lines, past
+from bench.forecast.estimate import FILE, estimate, foreseen, lines, past
 from bench.forecast.scaling import ScalingForecast, along
 from bench.forecast.training import TrainingForecast
 from bench.trial import Trial
@@ -106,6 +106,20 @@ def test_an_estimate_adds_up_and_a_busy_machine_takes_longer() -> None:
     assert busy.wall_s - 3 == pytest.approx(2 * (alone.wall_s - 3))
     assert "other programs" in "\n".join(lines(busy, [])) and "other programs" not in "\n".join(lines(alone, []))
     assert alone.trials == 2 and alone.memory_bytes == 1 << 20 and alone.peak_disk_bytes > alone.disk_bytes > 0
+
+
+def test_a_session_that_goes_on_knows_what_the_first_one_foresaw(tmp_path: Path) -> None:
+    trials = [replace(CELL, kind="check", task="t"), FINAL, replace(FINAL, seed=1), replace(FINAL, variant="unseen")]
+    looks = {("t", "a", ""): {**LOOK, "busy": 2.0}}
+    found = estimate(trials[:3], TrainingForecast(looks), {})
+    run = Run.create(tmp_path, "run")
+    assert all(math.isnan(s) for s in foreseen(run, trials))
+    run.write_json(FILE, found.to_plain())
+    again = foreseen(run, trials)
+    assert again[1] == again[2] == pytest.approx((found.seconds[1] + found.seconds[2]) / 2, abs=0.01)
+    assert again[1] > 40 and math.isnan(again[0]) and math.isnan(again[3])
+    run.write_json(FILE, {"trainings": {"t a final": "soon"}})
+    assert all(math.isnan(s) for s in foreseen(run, trials))
 
 
 def test_checks_and_pictures_of_large_images_count() -> None:

@@ -50,3 +50,17 @@ def test_without_a_forecast_nothing_is_known_before_the_first_training_has_ended
     assert math.isnan(estimator.left())
     estimator.done(TRY, took(1.0))
     assert estimator.left() == pytest.approx((50 + 6 * 100) / 50)
+
+
+def test_a_training_that_went_on_from_a_checkpoint_says_what_a_whole_one_takes() -> None:
+    estimator = Estimator(planned(1e-3), [2.0, 4.0, *3 * [4.0], *3 * [8.0]])
+    rest = SimpleNamespace(wall_s=0.4, status="ok", extra={"steps": 50, "resumed_at": [10, 40]})
+    estimator.done(TRY, rest)  # a fifth of it in 0.4 s: as long as was foreseen
+    assert estimator.left() == pytest.approx(4 + 3 * 4 + 3 * 8)
+
+
+def test_what_could_not_be_foreseen_stands_at_the_mean_of_the_others() -> None:
+    estimator = Estimator(planned(1e-3), [math.nan, 4.0, *3 * [4.0], *3 * [8.0]])
+    assert math.isnan(estimator.left())
+    estimator.done(TRY, took(2.0))
+    assert estimator.left() == pytest.approx(4 + 3 * 4 + 3 * 8)

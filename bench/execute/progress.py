@@ -23,14 +23,15 @@ class Estimator:
     first of a competitor what was foreseen, put right by how long others took that were foreseen as well.
 
     Args:
-        planned: every trial of the run, those included that wait for a choice. seconds: foreseen for each, if they were.
+        planned: every trial of the run, those included that wait for a choice. seconds: foreseen for each, if they were;
+            not a number where one was not.
     """
 
     def __init__(self, planned: Iterable[Trial] = (), seconds: Iterable[float] = ()) -> None:
         self.todo: dict[str, Trial] = {}
         self.known: dict[tuple[str, ...], dict[int, float]] = {}
         self.expect(planned)
-        self.foreseen = dict(zip(self.todo, seconds, strict=False))
+        self.foreseen = {place: s for place, s in zip(self.todo, seconds, strict=False) if math.isfinite(s)}
         self.told = self.took = 0.0
 
     def expect(self, trials: Iterable[Trial]) -> None:
@@ -39,10 +40,10 @@ class Estimator:
     def done(self, trial: Trial, record: Record) -> None:
         self.todo.pop(_place(trial), None)
         if record.wall_s or record.extra.get("skipped"):
-            seconds = record.wall_s / (_steps(trial) or 1)
-            self.known.setdefault(self._key(trial), {})[trial.length] = seconds
+            seconds = _from_the_start(record)
+            self.known.setdefault(self._key(trial), {})[trial.length] = seconds / (_steps(trial) or 1)
             if trial.kind == "train" and _place(trial) in self.foreseen and record.status == "ok":
-                self.told, self.took = self.told + self.foreseen[_place(trial)], self.took + record.wall_s
+                self.told, self.took = self.told + self.foreseen[_place(trial)], self.took + seconds
 
     def left(self) -> float:
         return sum(self._expect(t) for t in self.todo.values())
@@ -75,6 +76,13 @@ def _place(trial: Trial) -> str:
     if trial.kind == "train" and trial.regime == "final":
         return f"{trial.task} {trial.architecture} {trial.variant} {trial.seed}"
     return trial.trial_id
+
+
+def _from_the_start(record: Record) -> float:
+    """Seconds of a trial; of a training that went on from a checkpoint, what it would have taken without one."""
+    resumed = record.extra.get("resumed_at")
+    steps = record.extra.get("steps", 0)
+    return record.wall_s * (steps / (steps - resumed[-1]) if resumed and steps > resumed[-1] else 1.0)
 
 
 def _steps(trial: Trial) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from statistics import fmean
 from typing import Any, Protocol
 
 from bench.execute.executor import company
@@ -33,7 +34,8 @@ class Estimate:
         devices: how many work at it. memory_bytes: of the largest trial; on a GPU the device's.
         disk_bytes: of the run folder when all is done. peak_disk_bytes: with what trainings keep to go on from.
         guessed: competitors that could not be looked at, and stand at the mean of the others.
-        seconds: of each trial in the order of the plan; not kept.
+        seconds: of each trial in the order of the plan; not kept. trainings: of each competitor's tries and final
+            trainings on a task, their mean, by `_training`.
     """
 
     trials: int
@@ -46,6 +48,7 @@ class Estimate:
     parts: dict[str, float]
     guessed: tuple[str, ...] = ()
     seconds: tuple[float, ...] = ()
+    trainings: dict[str, float] = field(default_factory=dict)
 
     @property
     def device_s(self) -> float:
@@ -88,24 +91,38 @@ def estimate(
             those that share a device.
     """
     parts: dict[str, float] = dict(begun)
-    records, kept, state, quiet = 0, 0, 0, 0.0
-    each = forecast.seconds(trials)
+    records, kept, state, wall = 0, 0, 0, 0.0
+    each = [spent * forecast.busy for spent in forecast.seconds(trials)]
+    trainings: dict[str, list[float]] = {}
     for trial, spent in zip(trials, each, strict=True):
         name = f"{trial.kind} {trial.regime}" if trial.kind == "train" else trial.kind
-        parts[name] = parts.get(name, 0.0) + spent * forecast.busy
-        quiet += spent / company(trial, slots, at_once)
+        parts[name] = parts.get(name, 0.0) + spent
+        wall += spent / company(trial, slots, at_once)
         records += _record_bytes(trial)
         if trial.kind == "train" and trial.training is not None:
+            trainings.setdefault(_training(trial), []).append(spent)
             wanted = trial.training["recipe"]["save_weights"]
             kept += 4 * trial.parameters if wanted is True or (wanted == "first" and trial.seed == 0) else 0
             state = max(state, 16 * trial.parameters)  # weights, two moments, the best weights so far
     disk = records + kept
     already = sum(begun.values())
     return Estimate(
-        len(trials), already + quiet * forecast.busy, already + quiet, slots // at_once, forecast.memory, disk, disk + state,
-        {k: round(v, 2) for k, v in parts.items()}, forecast.guessed,
-        tuple(spent * forecast.busy for spent in each),
+        len(trials), already + wall, already + wall / forecast.busy, slots // at_once, forecast.memory, disk, disk + state,
+        {k: round(v, 2) for k, v in parts.items()}, forecast.guessed, tuple(each),
+        {name: round(fmean(spent), 2) for name, spent in trainings.items()},
     )  # fmt: skip
+
+
+def foreseen(run: Run, trials: Iterable[Trial]) -> list[float]:
+    """Seconds of each training of a run, as an earlier session expected them; not a number where it did not, and for all
+    other trials."""
+    found = run.left(FILE).get("trainings")
+    known = {k: v for k, v in found.items() if isinstance(v, int | float)} if isinstance(found, dict) else {}
+    return [known.get(_training(trial), math.nan) if trial.kind == "train" else math.nan for trial in trials]
+
+
+def _training(trial: Trial) -> str:
+    return " ".join(part for part in (trial.task, trial.architecture, trial.variant, trial.regime) if part)
 
 
 def _record_bytes(trial: Trial) -> int:
