@@ -81,8 +81,14 @@ def _doubling(analysis: Analysis, regime: str, step: str) -> tuple[str, str, str
     low, high = min(factors, key=lambda n: factors[n]), max(factors, key=lambda n: factors[n])
     if low == high:
         return f"× {factors[low]:.1f}", "time for twice the length", low
-    return (f"× {factors[low]:.1f} to × {factors[high]:.1f}", "time for twice the length, at the long end",
-            f"least: {short(low)}; most: {short(high)}")  # fmt: skip
+    return (f"× {factors[low]:.1f} to × {factors[high]:.1f}", "time for twice the length, each at its own longest two",
+            f"least: {short(low)}{_longest(analysis, regime, step, low)}; "
+            f"most: {short(high)}{_longest(analysis, regime, step, high)}")  # fmt: skip
+
+
+def _longest(analysis: Analysis, regime: str, step: str, name: str) -> str:
+    judged = analysis.fit(name, "cell", regime, step, "time")
+    return f" (up to {integer(judged.fit.last_length)} tokens)" if judged is not None else ""
 
 
 def _representatives(analysis: Analysis, regime: str, step: str) -> dict[str, str]:
@@ -157,7 +163,10 @@ def _growth(analysis: Analysis, regime: str, step: str) -> str:
     kinds: dict[str, list[str]] = {}
     for a in analysis.data.architectures:
         judged = analysis.fit(a.name, "cell", regime, step, "time")
-        if judged is None or not judged.fit.resolved:
+        if judged is None:
+            continue
+        if not judged.fit.resolved:
+            kinds.setdefault(unsettled, []).append(short(a.name))
             continue
         f = judged.fit
         if abs(f.low - 1) <= near and abs(f.high - 1) <= near:
@@ -205,8 +214,8 @@ def _verdicts(analysis: Analysis) -> str:
     total = sum(counts.values())
     if not total:
         return ""
-    against = sorted({f"{short(k.architecture)} ({k.metric.replace('_', ' ')})" for k, j in analysis.fits.items()
-                      if j.verdict == "disagrees"})  # fmt: skip
+    against = sorted({f"{short(k.architecture)} ({k.metric.replace('_', ' ')}, {phase(k.phase)})"
+                      for k, j in analysis.fits.items() if j.verdict == "disagrees"})  # fmt: skip
     more = f": {joined(against[:4])}{' and others' if len(against) > 4 else ''}" if against else ""
 
     def said(verdict: str, one: str, many: str) -> str:

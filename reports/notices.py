@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from reports.data import RunData
 from reports.words import integer
+from results.schema import Record
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,13 @@ def gather(data: RunData) -> list[Warn]:
         found.append(Warn("debug build", "torch is a debug build; times say little."))
     if env.get("git_dirty") or any(r.git_dirty for r in data.records):
         found.append(Warn("uncommitted changes", "The code had changes that no commit holds."))
-    unstable = [(r.architecture, r.regime, r.length, r.seed) for r in data.records if r.extra.get("unstable")]
+    unstable = [r for r in data.records if r.extra.get("unstable")]
     if unstable:
-        places = ", ".join(f"{a} {regime} {integer(t)} (seed {s})" for a, regime, t, s in unstable[:12])
-        more = f" and {len(unstable) - 12} more" if len(unstable) > 12 else ""
+        places = "; ".join(map(_place, unstable[:12]))
+        more = f"; and {len(unstable) - 12} more" if len(unstable) > 12 else ""
         found.append(Warn(f"{integer(len(unstable))} unstable trials",
-                          f"The spread (interquartile range over median) passed 10 %: {places}{more}."))  # fmt: skip
+                          "The spread of step times (interquartile range over median) passed 10 %: "
+                          f"{places}{more}."))  # fmt: skip
     loads = [float(r.extra["load"]) for r in data.records if isinstance(r.extra.get("load"), int | float)]
     busy = [v for v in loads if v > BUSY]
     if busy:
@@ -78,9 +80,16 @@ def gather(data: RunData) -> list[Warn]:
     return found
 
 
+def _place(r: Record) -> str:
+    """Which trial this was, told from all others of a run."""
+    name = " · ".join(part for part in (r.architecture, r.variant) if part)
+    where = [r.task if r.kind == "train" else "", r.regime, f"{integer(r.length)} tokens" if r.length else ""]
+    return " ".join([name, *(part for part in where if part), f"(seed {r.seed})"])
+
+
 def line(found: list[Warn]) -> str:
     """The short names, each once, with counts."""
     shorts: dict[str, int] = {}
     for warn in found:
         shorts[warn.short] = shorts.get(warn.short, 0) + 1
-    return ", ".join(s if n == 1 else f"{n} {s}" + "s" * (not s.endswith("s")) for s, n in shorts.items())
+    return ", ".join(s if n == 1 else f"{s} ({n})" for s, n in shorts.items())

@@ -205,32 +205,26 @@ def leaderboard(analysis: Analysis) -> Table:
             ranks = ranks_at(analysis, name, step_name, "time", length)
             best = min(float(steps[n].values[steps[n].at(length)]) for n in ranks)
             for a in analysis.data.architectures:
+                stop = stops.get((a.name, name))
                 if a.name in ranks:
                     rows.append(_leader(analysis, a, regime, length, ranks[a.name], step_name, best))
-                elif (a.name, name) in stops and length >= stops[a.name, name].length:
-                    rows.append(_absent(analysis, a, name, length, stops[a.name, name].words))
+                elif stop is not None and length >= stop.length:
+                    rows.append(_leader(analysis, a, regime, length, None, step_name, best, stop.words))
     first = analysis.time_regime()
     common = analysis.longest_common(first, "forward_backward") or analysis.longest_common(first, "forward")
     start = {2: analysis.data.regime_title(first)}
     if common:
         start[3] = integer(common)
     return Table("leaderboard", columns, rows, [1, 2, 3], start, (4, "asc"), {
-        4: "95 % interval of the rank by time of a training step; a range is a tie",
+        4: "95 % interval of the rank by time of a training step; ranges may overlap",
         6: "time over that of the fastest at this length",
         11: "counted FLOPs over span of one forward pass",
     })  # fmt: skip
 
 
-def _absent(analysis: Analysis, a: Architecture, regime: str, length: int, why: str) -> list[Value]:
-    """A failure keeps its row, after all ranks."""
-    rest = [_number("–", LAST) for _ in range(6)]
-    return [_name(analysis, a.name), Value(a.family), Value(analysis.data.regime_title(regime)),
-            _number(integer(length), length), _number("–", 1e6), _number(f"✕ {why}", LAST), *rest,
-            _number(integer(a.parameters), a.parameters) if a.parameters else _number("–", LAST)]  # fmt: skip
-
-
-def _leader(analysis: Analysis, a: Architecture, regime: dict[str, object], length: int, rank: Rank, step_name: str,
-            best: float) -> list[Value]:  # fmt: skip
+def _leader(analysis: Analysis, a: Architecture, regime: dict[str, object], length: int, rank: Rank | None,
+            step_name: str, best: float, why: str = "") -> list[Value]:  # fmt: skip
+    """Without a rank the row stands after all ranks: `why` in place of the time, and what else was measured or counted."""
     name = str(regime["name"])
 
     def cell(kind: str, step: str, metric: str) -> tuple[float, float, float] | None:
@@ -256,8 +250,10 @@ def _leader(analysis: Analysis, a: Architecture, regime: dict[str, object], leng
     ratio = flops[0] / span[0] if flops and span and span[0] else None
     return [
         _name(analysis, a.name), Value(a.family), Value(analysis.data.regime_title(name)),
-        _number(integer(length), length), _number(str(rank), rank.low + rank.high / 1000, "tie" if rank.tied else ""),
-        timing(step), _number(f"{digits(step[0] / best)}×", step[0] / best) if step else _number("–", LAST),
+        _number(integer(length), length),
+        _number(str(rank), rank.low + rank.high / 1000, "tie" if rank.tied else "") if rank else _number("–", 1e6),
+        timing(step) if rank else _number(f"✕ {why}", LAST),
+        _number(f"{digits(step[0] / best)}×", step[0] / best) if step and rank else _number("–", LAST),
         timing(cell("cell", "forward", "time")), plain(cell("cell", "forward_backward", "activation_memory"), "B"),
         plain(cell("cell", "forward_backward", "peak_memory"), "B"), plain(flops, "FLOP"),
         _number(count(ratio), ratio) if ratio else _number("–", LAST),

@@ -12,6 +12,7 @@ from reports.sentences.published import SOURCE
 from reports.tables import Table
 from reports.training.data import TaskRun
 from reports.training.looks import Cast
+from reports.training.scores import Board
 from reports.words import names
 
 if TYPE_CHECKING:
@@ -33,11 +34,13 @@ class BenchmarkSection:
     source: str
 
 
-def sections(runs: list[TaskRun], cast: Cast) -> list[BenchmarkSection]:
-    return [_section(s, {run.name: run for run in runs}, cast) for s in standings(runs)]
+def sections(boards: list[Board], cast: Cast) -> list[BenchmarkSection]:
+    runs = {one.task.name: one.task for one in boards}
+    untaught = {one.task.name for one in boards if one.nothing_learnt is not None}
+    return [_section(s, runs, cast, untaught) for s in standings(list(runs.values()))]
 
 
-def _section(s: Standings, runs: dict[str, TaskRun], cast: Cast) -> BenchmarkSection:
+def _section(s: Standings, runs: dict[str, TaskRun], cast: Cast, untaught: set[str]) -> BenchmarkSection:
     count, of, title = len(s.tasks), len(s.benchmark.tasks), s.benchmark.title
     whole = (
         f"All {count} tasks are here, so the overall score is the benchmark's own: the mean over tasks, a task with two "
@@ -52,7 +55,7 @@ def _section(s: Standings, runs: dict[str, TaskRun], cast: Cast) -> BenchmarkSec
         title=f"{title}: all tasks together",
         lead=f"{whole if s.whole else part} In points, 100 is perfect; {s.benchmark.note}.",
         card=_card(s),
-        board=tables.leaderboard(s, runs, cast),
+        board=tables.leaderboard(s, runs, cast, untaught),
         pairs=tables.pairs(s),
         plots=critical_difference_diagram(s, cast),
         published=tables.reference_rows() if s.benchmark.id == "glue" else None,
@@ -69,12 +72,12 @@ def _card(s: Standings) -> tuple[str, str, str] | None:
     best = scored[0].score
     assert best is not None
     reach = f" [{best.low:.1f}, {best.high:.1f}]" if best.n > 1 else "; one seed gives no rank"
-    tied = f"; {len(first)} of {len(scored)} cannot be told apart" if len(first) > 1 else ""
-    what = f"{'tied for best' if len(first) > 1 else 'best'}: {s.score_words}"
+    several = len(first) > 1
+    what = f"{'not told apart at the top' if several else 'best'}: {s.score_words}"
     return (
         names([r.competitor.label for r in first]),
         what,
-        f"{scored[0].competitor.label} {best.value:.1f}{reach}{tied}",
+        f"{scored[0].competitor.label} {best.value:.1f}{reach}",
     )
 
 

@@ -51,7 +51,8 @@ def critical_difference_diagram(s: Standings, cast: Cast) -> list[Plot]:
     joined = "Bars join those that cannot be told apart" if groups else "No two are within the critical difference"
     caption = (
         f"{joined}: mean ranks closer than {s.critical:.2f} (Nemenyi, 5 %).{test} "
-        f"With {len(s.tasks)} tasks only large differences show."
+        f"With {len(s.tasks)} tasks only large differences show. This asks what other tasks would give; the ranks of the "
+        "table ask what other seeds of these tasks would."
     )
     return [Plot(f"{s.benchmark.id}-cd", "Mean rank over tasks", draw, alt, caption)]
 

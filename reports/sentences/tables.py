@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from reports.paired import Mean
 from reports.sentences.aggregate import Cell
 from reports.sentences.board import Row, Standings
@@ -13,9 +11,10 @@ from reports.sentences.published import CELLS, published
 from reports.tables import LAST, Table, Value
 from reports.training.data import TaskRun
 from reports.training.looks import Cast
+from reports.training.pairs import pairs_table
 from reports.training.scores import average
 from reports.training.tables import who
-from reports.words import duration, integer, memory, signed
+from reports.words import duration, integer, memory
 
 _NONE = Value("–", LAST, number=True)
 TITLES = {
@@ -32,10 +31,11 @@ def column(cell: Cell) -> str:
     return " ".join(filter(None, parts))
 
 
-def leaderboard(s: Standings, runs: dict[str, TaskRun], cast: Cast) -> Table:
-    """One row a competitor, best first; the best of each column is marked."""
+def leaderboard(s: Standings, runs: dict[str, TaskRun], cast: Cast, untaught: set[str]) -> Table:
+    """One row a competitor, best first; the best of each column is marked, but not on tasks that nobody learnt."""
     cells = [cell for task in s.tasks for cell in task]
-    best = {cell: max((r.points[cell].value for r in s.rows if cell in r.points), default=math.nan) for cell in cells}
+    learnt = [cell for cell in cells if cell[0] not in untaught]
+    best = {cell: max((r.points[cell].value for r in s.rows if cell in r.points), default=math.nan) for cell in learnt}
     columns = ["rank", "competitor", s.score_words, *(column(cell) for cell in cells), "parameters", "training time",
                "activation memory", "tasks"]  # fmt: skip
     tasks = [task[0][0] for task in s.tasks]
@@ -45,12 +45,12 @@ def leaderboard(s: Standings, runs: dict[str, TaskRun], cast: Cast) -> Table:
         held = [runs[t].cost(r.name, "activation_memory") or math.nan for t in tasks]
         rows.append([
             _rank(r, place), who(cast, r.name), _points(r.score, f"{r.covered} of {len(s.tasks)} tasks"),
-            *(_points(r.points.get(cell), "failed or missing seeds", best[cell]) for cell in cells),
+            *(_points(r.points.get(cell), "failed or missing seeds", best.get(cell, math.nan)) for cell in cells),
             _sizes(r, runs, tasks), _number(duration(sum(spent)), sum(spent)), _number(memory(max(held)), max(held)),
             Value(f"{r.covered} of {len(s.tasks)}", -r.covered, number=True),
         ])  # fmt: skip
     tell = {
-        0: "an interval of ranks: paired tests over seeds cannot tell these apart",
+        0: "from 1 + those significantly better to N - those significantly worse, by paired tests over seeds",
         2: "mean over the tasks, in points",
     }
     return Table(f"{s.benchmark.id}-board", columns, rows, [], {}, (0, "asc"), tell)
@@ -84,38 +84,9 @@ def _sizes(r: Row, runs: dict[str, TaskRun], tasks: list[str]) -> Value:
 
 
 def pairs(s: Standings) -> Table:
-    """Every pair of overall scores: difference, interval, Holm-corrected p, and the paired effect size."""
+    """Every pair of overall scores."""
     seeds = {r.name: r.seeds for r in s.rows}
-    label = {r.name: r.competitor.label for r in s.rows}
-    rows = []
-    for (a, b), pair in s.pairs.items():
-        d = pair.difference
-        first, second = (a, b) if d.value >= 0 else (b, a)
-        sign = 1 if d.value >= 0 else -1
-        interval = sorted((sign * d.low, sign * d.high)) if d.n > 1 else []
-        verdict = "better" if pair.significant else "not resolved"
-        rows.append([
-            Value(label[first]), Value(label[second]), Value(signed(abs(d.value)), -abs(d.value), number=True),
-            Value(f"[{signed(interval[0])}, {signed(interval[1])}]" if interval else "–", number=True),
-            Value("–" if math.isnan(pair.adjusted) else "< 0.001" if pair.adjusted < 0.001 else f"{pair.adjusted:.3f}",
-                  pair.adjusted if math.isfinite(pair.adjusted) else LAST, number=True),
-            _effect(effect_size(seeds[first], seeds[second])), Value(verdict),
-        ])  # fmt: skip
-    columns = ["competitor", "against", "difference (points)", "95 % interval", "p (Holm)", "effect size", "verdict"]
-    tell = {5: "mean difference over the standard deviation of the differences, paired by seed (Cohen's d_z)"}
-    return Table(f"{s.benchmark.id}-pairs", columns, rows, [0, 1, 6], {}, (2, "asc"), tell)
-
-
-def effect_size(a: dict[int, float], b: dict[int, float]) -> float:
-    """Cohen's d_z: mean of the paired differences over their standard deviation; NaN where that has no value."""
-    gaps = np.array([a[seed] - b[seed] for seed in sorted(set(a) & set(b))])
-    if len(gaps) < 2 or np.std(gaps, ddof=1) <= 1e-12 * max(1.0, float(np.abs(gaps).max())):
-        return math.nan
-    return float(gaps.mean() / np.std(gaps, ddof=1))
-
-
-def _effect(value: float) -> Value:
-    return Value(f"{value:.1f}", -abs(value), number=True) if math.isfinite(value) else _NONE
+    return pairs_table(f"{s.benchmark.id}-pairs", s.pairs, seeds, "higher", "difference (points)")
 
 
 def reference_rows() -> Table:

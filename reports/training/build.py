@@ -19,8 +19,10 @@ from reports.training import files, plots, tables
 from reports.training import notices as training_notices
 from reports.training.ablations import Ablation, ablations
 from reports.training.data import TaskRun, read
+from reports.training.glossary import scores_shown
 from reports.training.headline import headline, overall
 from reports.training.looks import Cast, cast
+from reports.training.pairs import pairs_table
 from reports.training.scores import Board, board
 from reports.training.studies import studies
 from reports.translation.build import Translations, numbers, text_files, translations
@@ -57,6 +59,7 @@ class Section:
     measured: bool
     headline: Headline
     board: Table
+    pairs: Table
     scores: Table
     groups: list[Group]
     search: Group
@@ -87,7 +90,7 @@ def build(data: RunData, other: RunData | None = None) -> tuple[dict[str, Any], 
     sections = [
         _section(one, found, data, there.get(one.task.name)) for one, found in zip(boards, changed, strict=True)
     ]
-    benchmarks = sentences.sections(training.tasks, cast(boards[0], data.architectures)) if boards else []
+    benchmarks = sentences.sections(boards, cast(boards[0], data.architectures)) if boards else []
     if benchmarks:
         csv[f"{suite}_benchmarks.csv"] = sentences.frame(training.tasks).to_csv(index=False)
     for one in boards:
@@ -109,6 +112,7 @@ def build(data: RunData, other: RunData | None = None) -> tuple[dict[str, Any], 
         "studies": studies(data.plan, boards, cast(boards[0], data.architectures)) if boards else [],
         "measured": any(s.measured for s in sections),
         "overall": [*(b.card for b in benchmarks if b.card), *(overall(boards) if len(boards) > 1 else [])],
+        "scores": scores_shown(training.tasks),
         "notes": notes,
         "notes_line": notices.line(notes),
         "failures": failures,
@@ -151,6 +155,7 @@ def _section(one: Board, found: list[Ablation], data: RunData, there: Board | No
         measured=bool(one.ranked),
         headline=headline(one, found),
         board=tables.leaderboard(one, who, there),
+        pairs=thinned(_pairs(one), f"{suite}_differences.csv"),
         scores=thinned(tables.all_scores(one, who), f"{suite}_scores.csv"),
         groups=[g for g in groups if g.plots],
         search=plots.search(one, who),
@@ -166,6 +171,14 @@ def _section(one: Board, found: list[Ablation], data: RunData, there: Board | No
         facts=tables.facts(task),
         compared=tables.compared(task, data),
     )
+
+
+def _pairs(one: Board) -> Table:
+    task = one.task
+    several = {s.name for s in one.ranked if s.rank is not None}
+    found = {names: pair for names, pair in one.pairs.items() if several.issuperset(names)}
+    seeds = {name: task.scores(name, task.test_split, task.primary.name) for name in several}
+    return pairs_table(f"{task.id}-pairs", found, seeds, task.primary.better, f"difference in {task.primary.words}")
 
 
 def _forest(one: Ablation, who: Cast, identity: str) -> Forest:

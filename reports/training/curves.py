@@ -29,11 +29,13 @@ class Curve:
 
 @dataclass(frozen=True)
 class Reached:
-    """Where a curve first reaches a target; seconds are NaN where the curve has none."""
+    """Where a curve first reaches a target; seconds are NaN where the curve has none. `at_once`: it is there at its first
+    look, and may have been before."""
 
     step: float
     tokens: float
     seconds: float
+    at_once: bool = False
 
 
 AXES = ("step", "tokens", "seconds")
@@ -90,10 +92,9 @@ def reach(curve: dict[str, np.ndarray], target: float, better: str) -> Reached |
     i = int(there.argmax())
     if not there[i]:
         return None
-    if i == 0 or value[i] == value[i - 1]:
-        return Reached(*(float(curve[axis][i]) for axis in AXES))
-    share = (target - value[i - 1]) / (value[i] - value[i - 1])
-    return Reached(*(float(curve[axis][i - 1] + share * (curve[axis][i] - curve[axis][i - 1])) for axis in AXES))
+    share = 1.0 if i == 0 or value[i] == value[i - 1] else (target - value[i - 1]) / (value[i] - value[i - 1])
+    step, tokens, seconds = (float(curve[a][i] - (1 - share) * (curve[a][i] - curve[a][max(i - 1, 0)])) for a in AXES)
+    return Reached(step, tokens, seconds, at_once=i == 0)
 
 
 def best_looks(task: TaskRun, name: Name) -> list[float]:
@@ -108,24 +109,28 @@ def _tuning(task: TaskRun, name: Name) -> list[dict[str, np.ndarray] | None]:
     return task.tuning_curves[name]
 
 
-def target(task: TaskRun) -> tuple[float, str] | None:
-    """The score to reach and where it comes from: the recipe, or the best that every finished trial came to."""
+def target(task: TaskRun, learnt: list[Name]) -> tuple[float, str] | None:
+    """The score to reach and where it comes from: the recipe, or the best that every trial of those who learnt came to."""
     named = (task.raw.get("recipe") or {}).get("target")
     if isinstance(named, int | float):
         return float(named), "named by the recipe"
-    best = [v for c in task.competitors for v in best_looks(task, c.name)]
-    return (task.primary.worst(best), "the best score that every finished trial came to") if best else None
+    best = [v for name in learnt for v in best_looks(task, name)]
+    all_of_them = len(learnt) == len(task.competitors)
+    whose = "finished trial" if all_of_them else "trial of those that are shown to beat what takes no learning"
+    return (task.primary.worst(best), f"the best score that every {whose} came to") if best else None
 
 
 def positions(task: TaskRun, name: Name) -> Curve | None:
-    """Mean loss by position in the context (counted from 1) over the seeds that have it; beyond 64, in growing bins."""
+    """Mean loss by position in the context (counted from 1) over the seeds that have it; beyond 16, in growing bins."""
     rows = []
     for record in task.ok(name).values():
         by_split = record.extra.get("positions") or {}
         raw = by_split.get(task.test_split) or {}
         loss = np.array([np.nan if v is None else v for v in raw.get("loss") or ()], dtype=float)
         count = np.array(raw.get("count") or np.ones(len(loss)), dtype=float)
-        if len(loss) and len(count) == len(loss):
+        length = (record.extra.get("lengths") or {}).get(task.test_split) or 0
+        gaps_left_out = len(loss) < length and count.all()  # as records once did: nobody knows which place is which
+        if len(loss) and len(count) == len(loss) and not gaps_left_out:
             rows.append(np.stack([np.where(count > 0, loss, np.nan), count]))
     if not rows:
         return None

@@ -1,6 +1,8 @@
-"""Who wins where and by how much, in words that are computed: a tie is called a tie."""
+"""Who wins where and by how much, in words that are computed; what the seeds do not show is not said."""
 
 from __future__ import annotations
+
+import math
 
 from reports.headline import Headline
 from reports.training.ablations import Ablation
@@ -20,7 +22,7 @@ def headline(board: Board, ablations: list[Ablation]) -> Headline:
     return Headline([c for c in cards if c], [s for s in sentences if s])
 
 
-def _who(standings: list[Standing], most: int = 3) -> str:
+def _who(standings: list[Standing], most: int = 5) -> str:
     shown = [short(s.label) for s in standings]
     return names(shown) if len(shown) <= most else f"{', '.join(shown[:most])} and {len(shown) - most} more"
 
@@ -47,8 +49,9 @@ def winner(board: Board) -> tuple[str, str, str] | None:
     first = board.first
     if len(first) == 1:
         return short(lead.label), f"best on {short(task.name)}", f"{what} {interval}"
-    detail = f"{short(lead.label)} has the best mean, {what} {interval}; none is shown to be better than any of these"
-    return _who(first), f"tied for best on {short(task.name)}", detail
+    detail = f"{short(lead.label)} has the best mean, {what} {interval}"
+    apart = f"not told apart at the top of {short(task.name)}, by {lead.mean.n} seeds"
+    return _who(first), apart, detail
 
 
 def _margin(board: Board) -> tuple[str, str, str] | None:
@@ -64,10 +67,14 @@ def _margin(board: Board) -> tuple[str, str, str] | None:
     d = pair.difference
     low, high = sorted((turned * d.low, turned * d.high))
     says = (f"{short(lead.label)} ahead of the next, {short(second.label)}, in {task.primary.words}"
-            + ("" if pair.significant else " (a tie)" if d.n > 1 else " (one seed)"))  # fmt: skip
+            + ("" if pair.significant else " (not shown)" if d.n > 1 else " (one seed)"))  # fmt: skip
     detail = (
-        f"95 % interval [{signed(low)}, {signed(high)}], paired by seed" if d.n > 1 else "no interval with one seed"
+        f"95 % interval of this pair alone [{signed(low)}, {signed(high)}], paired by seed"
+        if d.n > 1
+        else "no interval with one seed"
     )
+    if low > 0 and not pair.significant:
+        detail += f"; among {integer(len(board.pairs))} pairs that shows nothing (p {pair.adjusted:.2f}, Holm)"
     last = board.ranked[-1]
     if len(board.ranked) > 2 and last.mean is not None:
         detail += f"; last: {short(last.label)}, {score_text(last.mean.value)}"
@@ -75,17 +82,20 @@ def _margin(board: Board) -> tuple[str, str, str] | None:
 
 
 def times_to_target(task: TaskRun, goal: float) -> dict[Name, float]:
-    """Mean seconds to a score, of competitors all of whose seeds reached it."""
-    found = {}
+    """Mean seconds to a score, of competitors all of whose seeds reached it; nothing where the soonest may have been there
+    before anybody looked."""
+    found, early = {}, set()
     for c in task.competitors:
-        spots = reached(task, c.name, goal)
-        if spots and len(spots) >= task.planned(c.name) and all(spot is not None for spot in spots):
-            found[c.name] = sum(spot.seconds for spot in spots if spot is not None) / len(spots)
-    return {name: value for name, value in found.items() if value == value}
+        spots = [spot for spot in reached(task, c.name, goal) if spot is not None]
+        seconds = sum(spot.seconds for spot in spots) / len(spots) if spots else math.nan
+        if len(spots) >= task.planned(c.name) and math.isfinite(seconds):
+            found[c.name] = seconds
+            early |= {c.name} if any(spot.at_once for spot in spots) else set()
+    return {} if found and min(found, key=lambda n: found[n]) in early else found
 
 
 def _soonest(board: Board) -> tuple[str, str, str] | None:
-    goal = target(board.task)
+    goal = target(board.task, board.learnt)
     if goal is None:
         return None
     times = times_to_target(board.task, goal[0])
@@ -118,7 +128,8 @@ def _ties(board: Board) -> str:
         return ""
     apart = sum(pair.significant for pair in board.pairs.values())
     return (f"Of {integer(len(board.pairs))} pairs of competitors, {integer(apart)} can be told apart by "
-            f"{several[0].mean.n if several[0].mean else 0} seeds (paired t-tests at 5 %, Holm's correction).")  # fmt: skip
+            f"{several[0].mean.n if several[0].mean else 0} seeds (paired t-tests at 5 %, Holm's correction): all pairs "
+            "stand below the leaderboard.")  # fmt: skip
 
 
 def _references(board: Board) -> list[str]:

@@ -19,7 +19,7 @@ from reports.training.charts import (
     difference_chart,
     spans_decades,
 )
-from reports.training.curves import AXES, Curve, curve, positions
+from reports.training.curves import AXES, FEW_POSITIONS, Curve, curve, positions
 from reports.training.data import Metric, Name, TaskRun, label, measured
 from reports.training.looks import Cast
 from reports.training.scores import Board, Standing, average
@@ -59,8 +59,10 @@ def left_out(cast: Cast) -> str:
     return f"Not drawn, so that lines stay apart: {few}."
 
 
-def _rules(task: TaskRun, split: str, metric: str) -> list[Rule]:
-    return [Rule(r.value, r.label) for r in task.references if r.metric == metric and r.holds(split)]
+def _rules(task: TaskRun, split: str, metric: str, kinds: tuple[str, ...] = ()) -> list[Rule]:
+    """Lines for what a task refers to; of some kinds alone, if any are named."""
+    held = [r for r in task.references if r.metric == metric and r.holds(split)]
+    return [Rule(r.value, r.label) for r in held if not kinds or r.kind in kinds]
 
 
 def _lines(cast: Cast, found: dict[Name, Curve], axis: str) -> list[Line]:
@@ -102,12 +104,20 @@ def learning(board: Board, cast: Cast) -> Group:
                                      _rules(task, "tune", watched.name)))  # fmt: skip
     lines = _lines(cast, _curves(task, cast, "train", "loss"), "step")
     if lines:
-        caption = f"Loss on the training batches as they came. {whose} {left_out(cast)}"
+        caption = f"Loss on the training batches as they came{_besides(task)}. {whose} {left_out(cast)}"
         unit = next((m.unit for m in (*task.metrics("tune"), watched) if m.name == "loss"), "")
         plots.append(_curve_plot(f"{task.id}-train-step", "Training loss by step", lines, "step",
                                  Metric("training_loss", unit, "lower"), caption, []))  # fmt: skip
     lead = "How fast each learns, and what it costs in tokens and in time on this machine."
     return Group(f"{task.id}-curves", "Curves", "Learning curves", lead, plots)
+
+
+def _besides(task: TaskRun) -> str:
+    """What makes losses in training larger than those of looks at other data, however well a model generalises."""
+    recipe = task.raw.get("recipe") or {}
+    parts = [f"dropout {recipe['dropout']:g}"] if recipe.get("dropout") else []
+    parts += [f"label smoothing {recipe['label_smoothing']:g}"] if recipe.get("label_smoothing") else []
+    return f", with {names(parts)}, which looks at the tuning split are without: levels do not compare" if parts else ""
 
 
 def _tokens_a_step(curves: list[Curve]) -> float | None:
@@ -198,20 +208,24 @@ def by_position(board: Board, cast: Cast) -> Group:
     task = board.task
     found = {name: one for name in cast.shown if (one := positions(task, name)) is not None}
     plots = []
-    lines = _lines(cast, found, "position")
+    lines = [line for line in _lines(cast, found, "position") if len(line.x) > 1]
     if lines:
         longest = max(float(line.x[-1]) for line in lines)
         values = np.concatenate([line.y for line in lines])
-        binned = " Positions are joined in bins that grow with the position." if longest > 64 else ""
+        binned = " Positions are joined in bins that grow with the position." if longest > FEW_POSITIONS else ""
         caption = (f"Mean loss of the prediction at each position of the {task.test_split} sequences, mean over seeds, "
-                   f"band from the smallest to the largest seed.{binned} A line that keeps falling makes use of a long "
-                   f"context; one that is flat from some position on looks no further back. {left_out(cast)}")  # fmt: skip
+                   f"band from the smallest to the largest seed.{binned} Compare lines with each other at one position: "
+                   "along a line, positions differ in what is asked there, and late ones may come from long sequences "
+                   f"only. {left_out(cast)}")  # fmt: skip
         plots.append(curve_chart(
             f"{task.id}-positions", "Loss by position in the context", lines,
             Axis("position (tokens before it + 1)", integer, log=longest > 16),
-            Axis("loss (nats)", _tick, spans_decades(values)), caption, _rules(task, task.test_split, "loss"),
+            Axis("loss (nats)", _tick, spans_decades(values)), caption,
+            # A floor is a mean over easy and hard positions: as a line it would be wrong at each.
+            _rules(task, task.test_split, "loss", ("chance", "published")),
         ))  # fmt: skip
-    return Group(f"{task.id}-positions-group", "Positions", "Loss by position", "Who makes use of the context?", plots)
+    lead = "Where in a sequence does one predict better than the other?"
+    return Group(f"{task.id}-positions-group", "Positions", "Loss by position", lead, plots)
 
 
 def split_lengths(task: TaskRun) -> dict[str, int]:
@@ -331,7 +345,13 @@ def budget_words(task: TaskRun) -> str:
     given = (
         f"{counts[0]} tries" if len(counts) == 1 else f"between {counts[0]} and {counts[-1]} tries: not the same number"
     )
-    return f"Every competitor was given {given}. Its choice looks at the tuning split only."
+    share = (task.raw.get("search") or {}).get("share")
+    shorter = (
+        f" A try ends after {share:g} of the steps, so its scores are not those of final trials."
+        if isinstance(share, int | float) and share < 1
+        else ""
+    )
+    return f"Every competitor was given {given}.{shorter} Its choice looks at the tuning split only."
 
 
 def forest(one: Ablation, cast: Cast, identity: str) -> list[Plot]:

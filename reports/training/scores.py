@@ -56,20 +56,30 @@ class Board:
     def nothing_learnt(self) -> Reference | None:
         """What takes no learning and nobody is shown to be better than: chance, or the floor of a model without memory. None
         where somebody is: by a t-test of its mean with Holm's correction over all means, or by a single seed's score."""
-        task = self.task
-        means = [s.mean for s in self.ranked if s.mean is not None]
-        for reference in task.references if means else ():
-            floor = reference.kind in ("chance", "floor") and reference.metric == task.primary.name
-            if floor and reference.holds(task.test_split) and not self._somebody_beats(means, reference.value):
-                return reference
-        return None
+        return next((r for r in self._untaught if not self._beating(r.value)), None) if self.ranked else None
 
-    def _somebody_beats(self, means: list[Mean], value: float) -> bool:
-        adjusted = holm([one.against(value) for one in means])  # NaN for a single seed
-        return any(
-            self.task.primary.beats(one.value, value) and (p < SIGNIFICANT or one.n < 2)
-            for one, p in zip(means, adjusted, strict=True)
-        )
+    @property
+    def learnt(self) -> list[Name]:
+        """Those shown, in the same way, to be better than all that takes no learning; everybody where that is not known."""
+        if not self._untaught:
+            return [c.name for c in self.task.competitors]
+        return [s.name for s in self.ranked if all(s.name in self._beating(r.value) for r in self._untaught)]
+
+    @property
+    def _untaught(self) -> list[Reference]:
+        """What takes no learning."""
+        task = self.task
+        named = [r for r in task.references if r.kind in ("chance", "floor") and r.metric == task.primary.name]
+        return [r for r in named if r.holds(task.test_split)]
+
+    def _beating(self, value: float) -> set[Name]:
+        means = [(s.name, s.mean) for s in self.ranked if s.mean is not None]
+        adjusted = holm([one.against(value) for _, one in means])  # NaN for a single seed
+        return {
+            name
+            for (name, one), p in zip(means, adjusted, strict=True)
+            if self.task.primary.beats(one.value, value) and (p < SIGNIFICANT or one.n < 2)
+        }
 
     def pair(self, a: Name, b: Name) -> Pair | None:
         """The comparison of two competitors, first minus second as in `pairs`; None where they were not compared."""

@@ -60,7 +60,22 @@ def _study(identity: str, raw: dict[str, str], boards: list[Board], cast: Cast) 
         plots.append(_costs(f"{identity}-{metric}", axis, boards, cast, metric, title, y))
     shown = [p for p in plots if p is not None]
     table = _table(identity, axis, boards)
-    return StudySection(identity, raw.get("title", ""), raw.get("lead", ""), shown, table, crossings(axis, boards))
+    sentences = [*crossings(axis, boards), *(_seen(boards) if axis == "training examples" else ())]
+    return StudySection(identity, raw.get("title", ""), raw.get("lead", ""), shown, table, sentences)
+
+
+def _seen(boards: list[Board]) -> list[str]:
+    """Where trainings end before they have seen all there is, more of it cannot help."""
+    short_of = []
+    for one in boards:
+        recipe, there = one.task.raw.get("recipe") or {}, _value(one.task, "training examples", None)
+        seen = (recipe.get("steps") or np.nan) * (recipe.get("batch") or np.nan) * (recipe.get("accumulate") or 1)
+        if seen < there:
+            short_of.append(f"{integer(int(seen))} of {integer(int(there))} on {short(one.task.name)}")
+    if not short_of:
+        return []
+    return [f"A training sees but {names(short_of)}: there, more data can hardly change a score; longer training would show "
+            "what they are worth."]  # fmt: skip
 
 
 def _value(task: TaskRun, axis: str, name: Name | None) -> float:

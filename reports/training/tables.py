@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 from reports.data import RunData
@@ -97,7 +98,9 @@ def leaderboard(board: Board, cast: Cast, there: Board | None = None) -> Table:
             _number(f"{s.done} of {task.planned(name)}", s.done), Value(f"✕ {s.reason}" if s.reason else ""),
             *(_beside(there.task, name, name in both) if there and both else []),
         ])  # fmt: skip
-    tell = {0: "from 1 + those significantly better to N - those significantly worse; a range is a tie"}
+    tell = {
+        0: "from 1 + those significantly better to N - those significantly worse; overlapping ranges may be told apart"
+    }
     return Table(f"{task.id}-board", columns, rows, [2], {}, (0, "asc"), tell)
 
 
@@ -223,7 +226,7 @@ def tries(board: Board, cast: Cast) -> Table:
 def targets(board: Board, cast: Cast) -> tuple[Table, str]:
     """Step, tokens and seconds until the target, mean over seeds; and the target in words."""
     task = board.task
-    found = target(task)
+    found = target(task, board.learnt)
     columns = ["competitor", "step", "tokens", "seconds of training", "seeds that reached it"]
     if found is None:
         return Table(f"{task.id}-target", columns, []), ""
@@ -246,7 +249,11 @@ def _reached(there: list[Reached], whole: bool) -> list[Value]:
     step, tokens, seconds = (
         mean([getattr(spot, axis) for spot in there]).value for axis in ("step", "tokens", "seconds")
     )
-    return [_number(integer(step), step), _maybe(tokens, count), _maybe(seconds, duration)]
+    found = [_number(integer(step), step), _maybe(tokens, count), _maybe(seconds, duration)]
+    if not any(spot.at_once for spot in there):
+        return found
+    why = "there at the first look, and perhaps before it"
+    return [v if v is _NONE else replace(v, text=f"≤ {v.text}", title=why) for v in found]
 
 
 def effects(one: Ablation, cast: Cast, identity: str) -> Table:
@@ -336,10 +343,27 @@ def facts(task: TaskRun) -> list[tuple[str, str]]:
               ("training length", f"{integer(task.length)} tokens" if task.length else "")]  # fmt: skip
     listed += [(str(k).replace("_", " "), v) for k, v in (raw.get("facts") or {}).items()]
     listed += [("settings", raw.get("settings")), ("fingerprint", raw.get("fingerprint")),
-               ("recipe", raw.get("recipe")), ("search", raw.get("search")), ("seeds", task.seeds)]  # fmt: skip
+               ("recipe", _recipe(task)), ("search", raw.get("search")), ("seeds", task.seeds)]  # fmt: skip
     listed += [(r.kind, f"{r.label}: {r.metric} {score_text(r.value)}"
                 + (f" ({', '.join(r.splits)})" if r.splits else "") + f"; {r.source}") for r in task.references]  # fmt: skip
     return [(k, plain(v)) for k, v in listed if v not in (None, "", {}, [])]
+
+
+_OF_IMAGES = {"patch", "patch_reach", "class_token", "positions"}
+_OF_WRITING = {
+    "decoder", "shared_decoder", "cross", "cross_heads", "input_feeding", "teacher_forcing", "reverse_source", "tied",
+    "beam", "length_penalty", "write_most",
+}  # fmt: skip
+
+
+def _recipe(task: TaskRun) -> dict[str, Any]:
+    """The recipe, without what this task does not use, and without the learning rate where a search sets it."""
+    recipe = dict(task.raw.get("recipe") or {})
+    searched = [lr for lr in (task.raw.get("search") or {}).get("lr") or () if isinstance(lr, int | float)]
+    unused = {"lr"} if searched else set()
+    unused |= set() if task.example[0] == "image" else _OF_IMAGES
+    unused |= set() if (task.raw.get("facts") or {}).get("signatures") else _OF_WRITING
+    return {k: v for k, v in recipe.items() if k not in unused}
 
 
 def plain(value: Any) -> str:

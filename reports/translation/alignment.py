@@ -122,7 +122,7 @@ def _why_none(decoder: str, found: list[dict[str, Any]]) -> str:
         return "wrote no word for the sentences shown"
     if decoder == PREFIX:
         return "decoder-only, and its layers pass words on without weighing them"
-    return "reads one vector of fixed size" if decoder.endswith(", none") else "none was kept"
+    return "reads one vector of fixed size" if decoder.split(", ")[1:2] == ["none"] else "none was kept"
 
 
 def _map(

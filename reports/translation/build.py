@@ -23,8 +23,9 @@ from reports.words import count, integer, seconds
 
 @dataclass(frozen=True)
 class Translations:
-    """What is empty is left out by the template."""
+    """What is empty is left out by the template. `kept`: what was written is there, not its scores alone."""
 
+    kept: bool
     plots: list[Plot]
     sentences: list[Sentence]
     alignments: Alignments
@@ -36,16 +37,19 @@ class Translations:
 
 
 def translations(board: Board, cast: Cast, folder: Path | None) -> Translations | None:
-    """None where the run kept no translations of this task."""
+    """None where nothing was written on this task."""
     task = board.task
-    written = read_written(task, folder) if folder is not None else None
-    if written is None or folder is None:
-        return None
     facts = task.raw.get("facts") or {}
+    costs = writing(board, cast)
+    if folder is None or not (facts.get("signatures") or costs.rows):
+        return None
+    written = read_written(task, folder)
     order, lowercase = [s.name for s in board.standings], bool(facts.get("lowercase"))
     return Translations(
-        by_length(board, cast), sentences(written, cast, order, lowercase), alignments(task, cast, folder),
-        against_best(board, written, cast, lowercase), writing(board, cast), beams(board, cast), published(task),
+        written is not None, by_length(board, cast), sentences(written, cast, order, lowercase) if written else [],
+        alignments(task, cast, folder),
+        against_best(board, written, cast, lowercase) if written else Table(f"{task.id}-bootstrap", [], []),
+        costs, beams(board, cast), published(task),
         [(str(k), str(v)) for k, v in (facts.get("signatures") or {}).items()],
     )  # fmt: skip
 

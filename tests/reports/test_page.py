@@ -26,6 +26,7 @@ from reports.page import ReportError, render, render_index
 from reports.plots import groups
 from reports.scaling_files import fits_frame
 from reports.statistics import Analysis, analyse
+from reports.tables import leaderboard
 from results.store import Run
 from tests.synthetic_run import ARCHITECTURES, CROSSING, make_run
 
@@ -69,6 +70,16 @@ def test_failed_cells_never_enter(analysis: Analysis) -> None:
     stops = {(s.architecture, s.regime): (s.length, s.status) for s in analysis.data.stops("forward_backward")}
     assert stops["attention_naive", "batch1"] == (4096, "oom")
     assert stops["gru", "tokens"] == (8192, "timeout")
+
+
+def test_what_was_measured_of_a_failed_cell_stays_on_the_leaderboard(analysis: Analysis) -> None:
+    table = leaderboard(analysis)
+    title = analysis.data.regime_title("batch1")
+    rows = [r for r in table.rows if (r[0].order, r[2].text, r[3].text) == ("attention_naive", title, "4,096")]
+    (row,) = rows
+    cell = dict(zip(table.columns, row, strict=True))
+    assert cell["rank"].text == "–" and cell["training step"].text.startswith("✕")
+    assert cell["FLOPs a sequence"].text != "–"
 
 
 @pytest.mark.parametrize(("threads", "drawn"), [(2, True), (1, False)])

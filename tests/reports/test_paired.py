@@ -139,9 +139,9 @@ def test_target_is_interpolated_between_looks() -> None:
     assert curve is not None
     found = reach(curve, 0.5, "higher")
     assert found is not None and (found.step, found.tokens, found.seconds) == pytest.approx((125, 1250, 12.5))
-    assert reach(curve, 0.9, "higher") is None
+    assert not found.at_once and reach(curve, 0.9, "higher") is None
     first = reach(curve, 0.1, "lower")
-    assert first is not None and first.step == 0
+    assert first is not None and first.step == 0 and first.at_once
 
 
 def test_position_bins_cover_every_position_once() -> None:

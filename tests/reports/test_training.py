@@ -20,10 +20,13 @@ from reports.page import render, render_index
 from reports.paired import Mean, mean
 from reports.training import notices as training_notices
 from reports.training.ablations import ablations
+from reports.training.curves import positions, target
 from reports.training.data import Competitor, Metric, Reference, TaskRun, read
-from reports.training.headline import headline, winner
+from reports.training.headline import headline, times_to_target, winner
 from reports.training.looks import MOST_LINES, cast
+from reports.training.pairs import pairs_table
 from reports.training.scores import Board, Standing, board
+from reports.training.tables import facts, targets
 from results.store import Run
 from tests.synthetic_training import ABLATION, HOSTILE, LANGUAGE, PROBE, Planted, Runner, make_training
 
@@ -94,8 +97,8 @@ def test_headline_says_ties(tmp_path: Path) -> None:
     two = replace(PROBE, runners=PROBE.runners[:2], target=None)
     one = board(task_of(make_training(tmp_path, tasks=(two,))))
     cards = headline(one, []).cards
-    assert cards[0][0] in ("lstm and gru", "gru and lstm") and "tied" in cards[0][1]
-    assert "(a tie)" in cards[1][1]
+    assert cards[0][0] in ("lstm and gru", "gru and lstm") and "not told apart" in cards[0][1]
+    assert "(not shown)" in cards[1][1]
 
 
 def test_too_many_lines_are_left_out_and_named(boards: dict[str, Board], run: Run, page: str) -> None:
@@ -347,3 +350,56 @@ def test_the_head_of_a_page_says_what_its_own_tasks_have_in_common(tmp_path: Pat
         page = render(run, tmp_path / "site").read_text(encoding="utf-8")
         who = len({r.architecture for t in tasks for r in t.runners})
         assert f"{who} architectures, {words}, float32" in page
+
+
+def test_a_target_is_a_score_of_those_who_learnt(tmp_path: Path) -> None:
+    """One competitor stays at chance: what it came to is no target for the others."""
+    runners = (replace(PROBE.runners[0], score=1 / 16), *PROBE.runners[1:])
+    mixed = replace(PROBE, runners=runners, target=None)
+    (data,) = read(load(make_training(tmp_path, "mixed", (mixed,)))).tasks
+    one = board(data)
+    assert ("lstm", "") not in one.learnt and len(one.learnt) == 4
+    goal = target(data, one.learnt)
+    assert goal is not None and goal[0] == pytest.approx(0.55, abs=0.03) and "shown to beat" in goal[1]
+    rows = {row[0].text: row[1].text for row in targets(one, cast(one, []))[0].rows}
+    assert rows["lstm"] == "not reached" and "not" not in rows["gru"]
+    poor = replace(PROBE, runners=tuple(replace(r, score=1 / 16) for r in PROBE.runners), target=None)
+    (data,) = read(load(make_training(tmp_path, "poor", (poor,)))).tasks
+    assert target(data, board(data).learnt) is None
+
+
+def test_nobody_is_first_at_a_target_that_was_passed_before_anybody_looked(tmp_path: Path) -> None:
+    one = board(task_of(make_training(tmp_path, tasks=(replace(LANGUAGE, target=4.5),))))
+    assert len(times_to_target(one.task, 2.0)) > 2 and times_to_target(one.task, 4.5) == {}
+    shown = {row[0].text: row[1].text for row in targets(one, cast(one, []))[0].rows}
+    assert shown["lstm"] == "≤ 0"
+
+
+def test_places_without_a_prediction_keep_their_places(tmp_path: Path) -> None:
+    """Two predictions at places 2 and 4; a list that leaves the others out says nothing of places, and is not drawn."""
+
+    def planted(run: str, loss: list[float | None], count: list[int]) -> TaskRun:
+        (task,) = read(load(make_training(tmp_path, run, (replace(LANGUAGE, tests={"test": 4}),)))).tasks
+        for record in task.ok(("lstm", "")).values():
+            record.extra["positions"] = {"test": {"loss": loss, "count": count}}
+        return task
+
+    kept = positions(planted("kept", [None, 0.5, None, 0.25], [0, 7, 0, 7]), ("lstm", ""))
+    assert kept is not None and kept.x["position"].tolist() == [2, 4] and kept.mean.tolist() == [0.5, 0.25]
+    assert positions(planted("old", [0.5, 0.25], [7, 7]), ("lstm", "")) is None
+
+
+def test_every_pair_names_the_better_first(boards: dict[str, Board]) -> None:
+    one = boards["characters"]
+    seeds = {s.name: one.task.scores(s.name, "test", "loss") for s in one.ranked}
+    table = pairs_table("pairs", one.pairs, seeds, "lower", "difference")
+    assert all(float(row[2].text.replace("−", "-")) < 0 for row in table.rows)  # a loss: better is lower
+    found = {frozenset((row[0].text, row[1].text)): row[6].text for row in table.rows}
+    assert found[frozenset(("lstm", "gru"))] == "not told apart" and found[frozenset(("attention", "conv"))] == "better"
+
+
+def test_a_recipe_is_told_without_what_the_task_does_not_use(tmp_path: Path) -> None:
+    one = task_of(make_training(tmp_path))
+    one.raw["recipe"] |= {"patch": 4, "beam": 5, "lr": 0.5, "clip": 1.0}
+    told = dict(facts(one))["recipe"]
+    assert "clip 1" in told and not any(word in told for word in ("patch", "beam", "lr 0.5"))
