@@ -43,8 +43,8 @@ REACH_IMAGES = 15  # whose step takes as long as four in double precision with s
 
 def probe_training(trial: Trial, places: Places, counted: bool) -> dict[str, Any]:
     """What a final trial takes: "build", "step", "count" of work (if `counted`), "token" (seconds each), "tune" and "test"
-    (seconds of one pass over the split, or over all tests), "write" (seconds a split, by split), "memory" (bytes); of
-    images "example" (a step's seconds for one) and "pictures" (of what was learnt).
+    (seconds of one pass over the split, or over all tests), "write" (seconds a split, by split), "tokens" (of a step),
+    "memory" (bytes); of images "example" (a step's seconds for one) and "pictures" (of what was learnt).
     """
     clock, found, made = QuietClock(trial.device), cast(dict[str, Any], {}), []
     work, recipe = task_of(trial, places), recipe_of(trial)
@@ -55,6 +55,7 @@ def probe_training(trial: Trial, places: Places, counted: bool) -> dict[str, Any
     training = Training(model, work, eager, clock, trial.device, trial.dtype, trial.seed, shape=shape)
     with SavedBytes(model) as saved:  # the first step warms up, so it may as well count
         first = training.rehearse(_usual(work, recipe, trial.seed)[0])
+    found["tokens"] = float(training.state.tokens)
     found["memory"] = _bytes_of_training(model, saved.total)
     found["step"] = _step(training, work, recipe, trial.seed, first)
     if counted:

@@ -79,7 +79,7 @@ class TrainingForecast:
         assert trial.training is not None
         recipe = Recipe.model_validate(trial.training["recipe"])
         step, tune = self._value(trial, "step"), self._value(trial, "tune")
-        last = recipe.last_step(trial.length)
+        last = recipe.last_step(self._value(trial, "tokens") or recipe.batch * recipe.accumulate * trial.length)
         steps = math.inf if last is None else last
         if recipe.seconds is not None and step:
             steps = min(steps, max(1.0, recipe.seconds / step))

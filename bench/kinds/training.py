@@ -420,7 +420,7 @@ class TrainingSuite:
                 f"{v:g} {n}" for n in ("steps", "tokens", "seconds") if (v := getattr(r, n)) is not None
             )
             lines.append(
-                f"  {task.name}: {budget}, {r.batch * r.accumulate} x {task.length} tokens a step, "
+                f"  {task.name}: {budget}, {r.batch * r.accumulate} x {task.length} tokens a step at most, "
                 f"{len(task.search.lr)} learning rates, {task.seeds} seeds"
             )
             for c in self.competitors:

@@ -34,7 +34,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, logits_NC: Tensor, targets_N: Tensor, ignore: int, smoothing: float) -> Tensor:
         N, C = logits_NC.shape
         rows = max(1, (CHUNK if logits_NC.device.type == "cpu" else CHUNK_ON_GPU) // C)
-        ctx.gradient_NC = torch.empty_like(logits_NC) if ctx.needs_input_grad[0] else None
+        gradient_NC = torch.empty_like(logits_NC) if ctx.needs_input_grad[0] else None
         losses = []
         for first in range(0, N, rows):
             part = slice(first, first + rows)
@@ -45,18 +45,22 @@ class _SummedCrossEntropy(torch.autograd.Function):
             if smoothing:
                 loss_n1 -= log_p_nC.mean(1, keepdim=True) * smoothing
             losses.append(loss_n1.where(keep_n1, 0.0).sum())
-            if ctx.gradient_NC is not None:
+            if gradient_NC is not None:
                 p_nC = log_p_nC.exp_()
                 if smoothing:
                     p_nC -= smoothing / C
                 p_nC.scatter_add_(1, target_n1, p_nC.new_full(target_n1.shape, smoothing - 1))
-                torch.mul(p_nC, keep_n1, out=ctx.gradient_NC[part])
+                torch.mul(p_nC, keep_n1, out=gradient_NC[part])
+        if gradient_NC is not None:
+            ctx.save_for_backward(gradient_NC)  # so that whoever counts what is kept for backward counts it
+        ctx.asked = False
         return torch.stack(losses).sum()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, over: Tensor) -> tuple[Tensor, None, None, None]:
-        gradient_NC, ctx.gradient_NC = ctx.gradient_NC, None
-        if gradient_NC is None:
+        if ctx.asked:
             raise RuntimeError("the gradient of this loss was asked for twice")
+        ctx.asked = True
+        (gradient_NC,) = ctx.saved_tensors
         return gradient_NC.mul_(over), None, None, None

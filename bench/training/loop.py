@@ -43,7 +43,8 @@ class State:
     """All that changes while training, but for weights and the optimiser: what a checkpoint holds beside them.
 
     Attributes:
-        seconds: spent in steps, compiling left out. samples: seconds a step, one for each stretch but the first.
+        seconds: spent in steps, compiling left out. timed_tokens: seen in those steps. samples: seconds a step, one for
+            each stretch but the first.
         first_step_seconds: the first step's, that of every process where the model is compiled.
         best_score, best_step, waited: the best look at the tuning split, and how many looks ago that was.
         resumed_at: steps at which training went on from a checkpoint.
@@ -51,6 +52,7 @@ class State:
 
     step: int = 0
     tokens: int = 0
+    timed_tokens: int = 0
     seconds: float = 0.0
     eval_seconds: float = 0.0
     first_step_seconds: float = 0.0
@@ -106,7 +108,6 @@ class Training:
         self.on_curve, self.on_progress, self.on_note = on_curve, on_progress, on_note
         self.optimizer = make_optimizer(model, recipe)
         self.parameters = list(model.parameters())  # once: walking the modules at every step is time
-        self.last_step = recipe.last_step(self.shape.length)
         self.state = State()
         self.best_weights: dict[str, Tensor] | None = None
         self.recent: list[dict[str, Tensor]] = []  # weights of the last looks, where they are to be averaged
@@ -116,6 +117,7 @@ class Training:
         self.forward: Callable[..., Tensor] = torch.compile(model) if recipe.compile else model
         self._losses: list[Tensor] = []
         self._norms: list[Tensor] = []
+        self._rates: list[float] = []
 
     def precision(self) -> AbstractContextManager[object]:
         return precision(self.device, self.dtype)
@@ -129,7 +131,7 @@ class Training:
         try:
             while not self.stopped_by:
                 stop = self._next_stop()
-                while self.state.step < stop and not self._out_of_time():
+                while self.state.step < stop and not self._out_of_tokens() and not self._out_of_time():
                     if self.state.step % self.recipe.evaluate_every or not self.state.step:
                         self._save_state()  # never between the last step before a look and the look itself
                     self._stretch(min(STRETCH, stop - self.state.step))
@@ -167,7 +169,7 @@ class Training:
         """The step of the next look at the tuning split."""
         every = self.recipe.evaluate_every
         stop = (self.state.step // every + 1) * every
-        return stop if self.last_step is None else min(stop, self.last_step)
+        return stop if self.recipe.steps is None else min(stop, self.recipe.steps)
 
     def _stretch(self, steps: int) -> None:
         # On a GPU kernels are loaded, chosen and (FlexAttention's) compiled at a process's first step, whatever the recipe.
@@ -175,31 +177,38 @@ class Training:
         first = self.state.step == 0 or (prepares and not self.prepared)
         self.prepared = True
         steps = 1 if first else min(steps, STRETCH - self.state.step % STRETCH)  # the same stretches after a resume
-        self._losses, self._norms = [], []
+        self._losses, self._norms, self._rates = [], [], []
         self.model.train()
+        step, tokens_before = self.state.step, self.state.tokens
         joules = self.meter.joules() if self.meter else 0.0
         seconds = self.clock.seconds(lambda: self._steps(steps))
         joules = self.meter.joules() - joules if self.meter else 0.0
         if first:
             self.state.first_step_seconds += seconds
         else:
-            self.state.samples.append(round(seconds / steps, 9))
+            self.state.samples.append(round(seconds / (self.state.step - step), 9))
         if not (first and prepares):
             self.state.seconds += seconds
             self.state.joules += joules
+            self.state.timed_tokens += self.state.tokens - tokens_before
         losses, norms = torch.stack(self._losses).tolist(), torch.stack(self._norms).tolist()
         self._check(losses, norms)
-        self.state.point("train", {"loss": losses[-1], "lr": self._lr(self.state.step - 1), "gradient_norm": norms[-1]})
-        self.on_progress(self.state.step, self.last_step or 0, f"loss {losses[-1]:.3g}")
+        self.state.point("train", {"loss": losses[-1], "lr": self._rates[-1], "gradient_norm": norms[-1]})
+        last = self.recipe.last_step(self.state.tokens / self.state.step)
+        self.on_progress(self.state.step, last or 0, f"loss {losses[-1]:.3g}")
 
     def _steps(self, count: int) -> None:
         for _ in range(count):
             self._one_step()
+            if self._out_of_tokens():
+                break
 
     def _one_step(self) -> None:
         recipe, step = self.recipe, self.state.step
+        rate = recipe.learning_rate(step, self.state.tokens, self.state.seconds)
         for group in self.optimizer.param_groups:
-            group["lr"] = self._lr(step)
+            group["lr"] = rate
+        self._rates.append(rate)
         # Always: an architecture may draw for reasons of its own, and must not draw from what another trial left.
         seed_draws(stream("dropout", self.seed, step, *self.draws_of).initial_seed())
         batches = [self._batch(step * recipe.accumulate + i) for i in range(recipe.accumulate)]
@@ -240,15 +249,12 @@ class Training:
             return batch
         return batch.map(Tensor.pin_memory)
 
-    def _lr(self, step: int) -> float:
-        return self.recipe.learning_rate(step, self.last_step, self.state.seconds)
-
     def _check(self, losses: list[float], norms: list[float]) -> None:
         for i, (loss, norm) in enumerate(zip(losses, norms, strict=True)):
             if not math.isfinite(loss) or not math.isfinite(norm):
                 step = self.state.step - len(losses) + i
                 what = "loss" if not math.isfinite(loss) else "gradient"
-                raise NotFinite(f"the {what} is not a number at step {step}, learning rate {self._lr(step):.3g}")
+                raise NotFinite(f"the {what} is not a number at step {step}, learning rate {self._rates[i]:.3g}")
 
     def _look(self) -> None:
         """Score the tuning split; keep the weights if they are the best so far."""
@@ -274,12 +280,17 @@ class Training:
             self.state.target_seconds = self.state.seconds
 
     def _judge(self) -> None:
-        if self.last_step is not None and self.state.step >= self.last_step:
-            self.stopped_by = "steps" if self.recipe.steps == self.last_step else "tokens"
+        if self.recipe.steps is not None and self.state.step >= self.recipe.steps:
+            self.stopped_by = "steps"
+        elif self._out_of_tokens():
+            self.stopped_by = "tokens"
         elif self._out_of_time():
             self.stopped_by = "seconds"
         elif self.recipe.patience and self.state.waited >= self.recipe.patience:
             self.stopped_by = "patience"
+
+    def _out_of_tokens(self) -> bool:
+        return self.recipe.tokens is not None and self.state.tokens >= self.recipe.tokens
 
     def _out_of_time(self) -> bool:
         return self.recipe.seconds is not None and self.state.seconds >= self.recipe.seconds

@@ -18,6 +18,7 @@ class Recipe(BaseModel):
 
     Attributes:
         steps, tokens, seconds: budgets; the first to be used up ends training, and the learning rate has then decayed.
+            Tokens are real ones, of sources and targets both; they end training after the step that reaches them.
             Seconds count training steps only, and make a result depend on the machine.
         batch: sequences of one pass. accumulate: passes of one step; the loss is the mean over all their predictions.
         warmup: steps until the learning rate is full. final_lr: where it ends, as a share of it. schedule: how it falls
@@ -29,7 +30,8 @@ class Recipe(BaseModel):
         evaluate_every: steps between two looks at the tuning split; there is always one at the end.
         patience: looks without a better score after which training stops; 0 for never.
         keep: which weights are tested: those of the best look, or the last ones.
-        target: value of the task's primary metric, time to reach which is recorded.
+        target: value on the tuning split, time to reach which is recorded: of the task's primary metric, or of the one that
+            is watched in its place where that takes too long for every look (the loss, where targets are written).
         init: initial values. torch: blocks as torch makes them, embeddings of variance 1. gpt2: blocks (of architectures
             that have the setting) and embeddings as small as GPT-2's (Radford et al. 2019).
         pooling: how a sequence becomes one vector, where a task asks for one.
@@ -149,21 +151,24 @@ class Recipe(BaseModel):
         """How large embedded tokens start, see bench.frontends. Small blocks on a large stream would learn slowly."""
         return "small" if self.init == "gpt2" else "unit"
 
-    def last_step(self, length: int) -> int | None:
-        """Steps that the budgets of steps and tokens allow at this training length; None where only seconds end it."""
+    def last_step(self, tokens_a_step: float) -> int | None:
+        """Steps that the budgets of steps and tokens allow where one takes so many tokens; None where only seconds end
+        it."""
         ends = [] if self.steps is None else [self.steps]
-        if self.tokens is not None:
-            ends.append(max(1, math.ceil(self.tokens / (self.batch * self.accumulate * length))))
+        if self.tokens is not None and tokens_a_step > 0:
+            ends.append(max(1, math.ceil(self.tokens / tokens_a_step)))
         return min(ends) if ends else None
 
-    def learning_rate(self, step: int, last_step: int | None, seconds: float) -> float:
-        """Of step number `step`, counted from 0, after `seconds` of training."""
+    def learning_rate(self, step: int, tokens: int, seconds: float) -> float:
+        """Of step number `step`, counted from 0, after so many tokens and seconds of training. Where tokens end it, steps to
+        come are taken to hold as many as those before."""
         if step < self.warmup:
             return self.lr * (step + 1) / (self.warmup + 1)
         if self.schedule == "constant":
             return self.lr
         if self.schedule == "inverse_sqrt":
             return self.lr * math.sqrt((self.warmup + 1) / (step + 1))
+        last_step = self.last_step(tokens / max(1, step))
         by_step = (step - self.warmup) / max(1, last_step - self.warmup) if last_step is not None else 0.0
         by_time = seconds / self.seconds if self.seconds is not None else 0.0
         cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, max(by_step, by_time))))

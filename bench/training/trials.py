@@ -317,10 +317,10 @@ def _send_costs(session: Session, training: Training, state: State, counter: str
     session.value("train", "first_step_time", state.first_step_seconds, "s", "lower")
     if training.recipe.compile:
         session.value("train", "compile_time", state.first_step_seconds, "s", "lower", "first step")
-    session.value("train", "tokens_per_second", state.tokens / max(state.seconds, 1e-9), "tokens/s", "higher")
+    rate = state.timed_tokens / max(state.seconds, 1e-9)
+    session.value("train", "tokens_per_second", rate, "tokens/s", "higher")
     if training.shape.image is not None:
-        rate = state.tokens / training.shape.length / max(state.seconds, 1e-9)
-        session.value("train", "images_per_second", rate, "images/s", "higher")
+        session.value("train", "images_per_second", rate / training.shape.length, "images/s", "higher")
     session.value("train", "steps", state.step, "steps", "none")
     session.value("train", "tokens", state.tokens, "tokens", "none")
     session.value("train", "padding", 1 - state.tokens / max(1, state.positions), "share", "lower")

@@ -81,7 +81,7 @@ def curve(task: TaskRun, name: Name, part: str, quantity: str) -> Curve | None:
 
 def reached(task: TaskRun, name: Name, target: float) -> list[Reached | None]:
     """Where the tuning curve of each final trial that ended well first reaches a target."""
-    better = task.primary.better
+    better = task.watched.better
     return [None if found is None else reach(found, target, better) for found in _tuning(task, name)]
 
 
@@ -99,13 +99,13 @@ def reach(curve: dict[str, np.ndarray], target: float, better: str) -> Reached |
 
 def best_looks(task: TaskRun, name: Name) -> list[float]:
     """The best score on the tuning split of each final trial that ended well."""
-    return [task.primary.best(one["value"].tolist()) for one in _tuning(task, name) if one is not None]
+    return [task.watched.best(one["value"].tolist()) for one in _tuning(task, name) if one is not None]
 
 
 def _tuning(task: TaskRun, name: Name) -> list[dict[str, np.ndarray] | None]:
     """The tuning curve of each final trial that ended well; None where it has none."""
     if name not in task.tuning_curves:
-        task.tuning_curves[name] = [columns(r, "tune", task.primary.name) for r in task.ok(name).values()]
+        task.tuning_curves[name] = [columns(r, "tune", task.watched.name) for r in task.ok(name).values()]
     return task.tuning_curves[name]
 
 
@@ -117,7 +117,7 @@ def target(task: TaskRun, learnt: list[Name]) -> tuple[float, str] | None:
     best = [v for name in learnt for v in best_looks(task, name)]
     all_of_them = len(learnt) == len(task.competitors)
     whose = "finished trial" if all_of_them else "trial of those that are shown to beat what takes no learning"
-    return (task.primary.worst(best), f"the best score that every {whose} came to") if best else None
+    return (task.watched.worst(best), f"the best score that every {whose} came to") if best else None
 
 
 def positions(task: TaskRun, name: Name) -> Curve | None:

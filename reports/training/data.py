@@ -139,6 +139,14 @@ class TaskRun:
         return "token", "a source and a target token" if any(r.decoder for r in self.costs.values()) else "a token"
 
     @cached_property
+    def watched(self) -> Metric:
+        """What looks at the tuning split go by while a model learns: the primary score, or the loss where that takes too
+        long for every look."""
+        looks = ((r.extra.get("curves") or {}).get("tune") or {} for rs in self.finals.values() for r in rs.values())
+        names = {name for look in looks for name in look}
+        return Metric("loss", "nats", "lower") if "loss" in names and self.primary.name not in names else self.primary
+
+    @cached_property
     def splits(self) -> list[str]:
         """Splits of the plan, then any that only the records know."""
         planned = [str(s) for s in self.raw.get("splits") or ()]

@@ -107,7 +107,7 @@ def _soonest(board: Board) -> tuple[str, str, str] | None:
         slow = digits(times[last] / times[first], 2)
         detail += f"; the slowest to get there, {short(label(last))}, takes {slow} times as long"
     detail += f". This score is {goal[1]}"
-    what = f"first to reach {board.task.primary.words} {score_text(goal[0])} on the tuning split"
+    what = f"first to reach {board.task.watched.words} {score_text(goal[0])} on the tuning split"
     return short(label(first)), what, detail
 
 

@@ -83,11 +83,8 @@ def learning(board: Board, cast: Cast) -> Group:
     plots: list[Plot] = []
     whose = ("Each line is the mean over the seeds' final trials, its band the smallest and largest seed; "
              "✕ marks where a seed failed.")  # fmt: skip
-    watched = task.primary
+    watched = task.watched
     scores = _curves(task, cast, "tune", watched.name)
-    if not scores:  # one that takes too long for every look: another is watched meanwhile
-        watched = Metric("loss", "nats", "lower")
-        scores = _curves(task, cast, "tune", watched.name)
     fewer = [
         f"{short(label(n))} ({c.seeds} of {task.planned(n)})" for n, c in scores.items() if c.seeds < task.planned(n)
     ]

@@ -238,7 +238,7 @@ def targets(board: Board, cast: Cast) -> tuple[Table, str]:
         rows.append([who(cast, s.name), *_reached(there, whole),
                      _number(f"{len(there)} of {task.planned(s.name)}", -len(there))])  # fmt: skip
     rows.sort(key=lambda row: float(row[3].order or 0.0))  # the soonest first
-    words = f"{task.primary.words} {score_text(value)} on the tuning split: {origin}."
+    words = f"{task.watched.words} {score_text(value)} on the tuning split: {origin}."
     return Table(f"{task.id}-target", columns, rows), words
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from bench.contract import IGNORE, TaskShape
+from bench.measure.memory import SavedBytes
 from bench.training import large_logits
 from bench.training.large_logits import summed_cross_entropy
 from bench.training.losses import loss_sum
@@ -71,3 +72,10 @@ def test_without_a_gradient_none_is_made() -> None:
     with torch.no_grad():
         found = summed_cross_entropy(torch.zeros(3, 5), torch.tensor([0, 1, IGNORE]), IGNORE)
     assert float(found) == pytest.approx(2 * torch.tensor(5.0).log().item())
+
+
+def test_the_gradient_that_is_kept_counts_as_memory_kept_for_backward() -> None:
+    head = torch.nn.Linear(4, 50, bias=False)
+    with SavedBytes(head) as saved:
+        summed_cross_entropy(head(torch.zeros(6, 4)), torch.zeros(6, dtype=torch.long), IGNORE)
+    assert saved.total == 4 * (6 * 4 + 6 * 50)  # the head's input and the gradient of its logits

@@ -171,6 +171,20 @@ def test_seconds_end_training() -> None:
     assert training.state.step == 15  # stretches of 1, 9 and, up to the look at 15, 5 steps
 
 
+def test_tokens_end_training_by_those_that_are_there(tmp_path: Path) -> None:
+    """Sequences are padded: half of their places hold no token."""
+    options: dict[str, Any] = {"steps": None, "tokens": 900, "dropout": 0.1}
+    training = trained(**options)
+    assert training.stopped_by == "tokens"
+    sizes = [int(Ragged().train_batch(i, 4, 0).keep_BT.sum()) for i in range(training.state.step)]
+    assert sum(sizes) == training.state.tokens >= 900 > sum(sizes[:-1])
+    assert training.state.step > 1.3 * 900 / (4 * 12)
+    assert training.state.curves["train"]["lr"][-1] < 0.2 * 3e-3  # it has decayed by then
+    trained(folder=tmp_path, kill_at=4, **options)
+    again = trained(folder=tmp_path, **options)
+    assert again.state.resumed_at and again.state.curves == training.state.curves
+
+
 def test_target_time() -> None:
     training = trained(steps=150, lr=1e-2, batch=16, target=1.0)
     tune = training.state.curves["tune"]
@@ -296,8 +310,8 @@ class Meter:
 
 
 @pytest.mark.parametrize("prepares", [False, True])
-def test_energy_is_that_of_the_seconds_that_count(prepares: bool) -> None:
-    """A first step in which kernels are loaded or compiled counts in neither."""
+def test_energy_and_rates_are_those_of_the_seconds_that_count(prepares: bool) -> None:
+    """A first step in which kernels are loaded or compiled counts in none of them."""
     training = Training(model("lstm"), Ragged(), recipe(steps=21, evaluate_every=21), Clock())
     training.meter = Meter()
     training.recipe = training.recipe.model_copy(update={"compile": prepares})  # said, not done
@@ -306,3 +320,5 @@ def test_energy_is_that_of_the_seconds_that_count(prepares: bool) -> None:
     counted = stretches - 1 if prepares else stretches
     assert (training.state.seconds, training.state.joules) == (counted, 2.0 * counted)
     assert training.state.first_step_seconds == 1.0
+    first = int(Ragged().train_batch(0, 4, 0).keep_BT.sum())
+    assert training.state.timed_tokens == training.state.tokens - (first if prepares else 0)
