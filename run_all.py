@@ -529,7 +529,11 @@ def _translate(places: Places, text: str, name: str, plugins: tuple[str, ...]) -
             found += answer.result
     finally:
         worker.close()
-    for note in dict.fromkeys(one["note"] for one in found if one["note"]):
+    notes = list(dict.fromkeys(one["note"] for one in found if one["note"]))
+    found = [one for one in found if "text" in one]
+    if not found:
+        raise Stop(f"--translate: {'; '.join(notes)}; give the text sentence by sentence")
+    for note in notes:
         _say(f"warning: {note}")
     if len({one["task"] for one in found}) > 1:
         found = [{**one, "competitor": f"{one['task']}: {one['competitor']}"} for one in found]

@@ -7,6 +7,7 @@ the whole registry. All run in float64 on the CPU, where rounding is far below a
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from bench.models import build_encoder
 from bench.registry import Entry
 
 TOLERANCE = 1e-8
+TOKENS, LEAST = 37, 8  # of an input; no multiple of a window or block
 
 
 class ContractBroken(Exception):
@@ -50,14 +52,18 @@ class Subject:
     def traits(self) -> Any:
         return cast(Any, self.build("meta")).traits
 
+    def within(self, length: int) -> int:
+        """As many tokens as asked for, or as it accepts; not fewer than a check needs to see anything."""
+        return min(length, max(LEAST, self.traits.max_length or length))
+
     def inputs(self, batch: int, length: int, seed: int = 0) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
         return torch.randn(batch, length, self.width, dtype=torch.float64, generator=generator)
 
 
-def check_shape(subject: Subject, length: int = 37) -> None:
+def check_shape(subject: Subject, length: int = TOKENS) -> None:
     """(B, T, D) in, the same out, finite, nothing remembered between calls."""
-    encoder, x_BTD = subject.build(), subject.inputs(2, length)
+    encoder, x_BTD = subject.build(), subject.inputs(2, subject.within(length))
     with torch.no_grad():
         y_BTD = encoder(x_BTD)
         again_BTD = encoder(x_BTD)
@@ -73,8 +79,9 @@ def check_shape(subject: Subject, length: int = 37) -> None:
         )
 
 
-def check_causality(subject: Subject, length: int = 37, cuts: Sequence[int] | None = None) -> None:
+def check_causality(subject: Subject, length: int = TOKENS, cuts: Sequence[int] | None = None) -> None:
     """Causal: changing inputs from `cut` on leaves outputs before it alone. Bidirectional: it must change them."""
+    length = subject.within(length)
     encoder, x_BTD = subject.build(), subject.inputs(1, length)
     other_BTD = subject.inputs(1, length, seed=1)
     with torch.no_grad():
@@ -102,9 +109,9 @@ def _check_looks_ahead(encoder: nn.Module, x_BTD: Tensor, other_BTD: Tensor) -> 
     raise ContractBroken("claims to be bidirectional, but no output depends on a later input")
 
 
-def check_gradients(subject: Subject, length: int = 37) -> None:
+def check_gradients(subject: Subject, length: int = TOKENS) -> None:
     """Every parameter gets a gradient, through a random projection (a sum after a LayerNorm has none)."""
-    encoder, x_BTD = subject.build(), subject.inputs(2, length)
+    encoder, x_BTD = subject.build(), subject.inputs(2, subject.within(length))
     encoder.train()
     y_BTD = encoder(x_BTD)
     y_BTD.backward(torch.randn(y_BTD.shape, dtype=y_BTD.dtype, generator=torch.Generator().manual_seed(2)))
@@ -115,8 +122,9 @@ def check_gradients(subject: Subject, length: int = 37) -> None:
             raise ContractBroken(f"parameter {name} gets NaN or infinite gradients")
 
 
-def check_padding(subject: Subject, length: int = 37) -> None:
+def check_padding(subject: Subject, length: int = TOKENS) -> None:
     """Garbage at padding changes nothing, padded equals alone, outputs at padding are zero."""
+    length = subject.within(length)
     encoder, x_BTD = subject.build(), subject.inputs(4, length)
     lengths_B = torch.tensor([length, length // 2, 3, 1])
     keep_BT = torch.arange(length)[None] < lengths_B[:, None]
@@ -133,17 +141,19 @@ def check_padding(subject: Subject, length: int = 37) -> None:
                 raise ContractBroken(f"a sequence of {real} padded to {length} differs from the same alone")
 
 
-def check_streaming(subject: Subject, length: int = 37, chunks: tuple[int, ...] = (1, 5, 1, 17, 2)) -> None:
+def check_streaming(subject: Subject, length: int = TOKENS, chunks: tuple[int, ...] = (1, 5, 1, 17, 2)) -> None:
     """Chunks through `step` equal one pass; a state may be used twice; causal encoders only."""
     encoder: Any = subject.build()
     if subject.mode != "causal":
         return
+    length = subject.within(length)
     x_BTD = subject.inputs(2, length)
-    sizes = [*chunks, length - sum(chunks)]
+    ends = [*(end for end in itertools.accumulate(chunks) if end < length), length]
+    sizes = [end - start for start, end in itertools.pairwise([0, *ends])]
     with torch.no_grad():
         state = encoder.initial_state(2, x_BTD.device, x_BTD.dtype)
         outputs = []
-        for chunk_BSD in x_BTD.split([s for s in sizes if s], dim=1):
+        for chunk_BSD in x_BTD.split(sizes, dim=1):
             encoder.step(-chunk_BSD, state)  # a branch that is thrown away must not disturb the state
             y_BSD, state = encoder.step(chunk_BSD, state)
             outputs.append(y_BSD)
@@ -179,9 +189,9 @@ def check_costs(subject: Subject, lengths: tuple[int, int] = (512, 1024)) -> Non
         )
 
 
-def check_seeds(subject: Subject, length: int = 37) -> None:
+def check_seeds(subject: Subject, length: int = TOKENS) -> None:
     """The same seed gives the same bits, another seed others."""
-    x_BTD = subject.inputs(1, length)
+    x_BTD = subject.inputs(1, subject.within(length))
     with torch.no_grad():
         first, same, other = (subject.build(seed=seed)(x_BTD) for seed in (0, 0, 1))
     if not torch.equal(first, same):
@@ -214,8 +224,7 @@ def check_reference(subject: Subject, length: int) -> None:
 def _check_causality_far(subject: Subject) -> None:
     """At a length past the usual windows too: what works in blocks shows its borders only there."""
     check_causality(subject)
-    length = min(200, subject.traits.max_length or 200)
-    check_causality(subject, length, cuts=[cut for cut in (63, 64, 65, 128, 199) if cut < length])
+    check_causality(subject, 200, cuts=[cut for cut in (63, 64, 65, 128, 199) if cut < subject.within(200)])
 
 
 QUICK_CHECKS: dict[str, Callable[[Subject], None]] = {

@@ -173,10 +173,9 @@ def _joined(join: Callable[[], Model], seed: int, device: torch.device | str) ->
 def _build_decoder(
     entry: Entry, settings: dict[str, Any], width: int, depth: int, plan: DecoderPlan, **options: Any
 ) -> nn.Module:
-    """The causal stack that writes: of the encoder's architecture, or of the plan's own, with its default settings."""
+    """The causal stack that writes: of the encoder's architecture, or of the plan's own."""
     if plan.kind == "shared":
-        entry = ARCHITECTURES.get(plan.of)
-        settings = {k: v for k, v in settings.items() if k in ("dropout", "init", "mlp_hidden")}
+        entry, settings = shared_writer(plan.of, settings)
     decoder = build_encoder(entry, settings, width, depth, True, **options)
     traits = cast(Any, decoder).traits
     if "causal" not in traits.modes or not isinstance(decoder, StreamingEncoder):
@@ -186,6 +185,11 @@ def _build_decoder(
             f"'{entry.name}' takes all tokens at once, input feeding goes one by one: for recurrences only"
         )
     return decoder
+
+
+def shared_writer(name: str, settings: dict[str, Any]) -> tuple[Entry, dict[str, Any]]:
+    """The architecture whose decoder all share, and its settings: its defaults, but for what is every block's."""
+    return ARCHITECTURES.get(name), {k: v for k, v in settings.items() if k in ("dropout", "init", "mlp_hidden")}
 
 
 def shape_from(plain: dict[str, Any]) -> TaskShape:

@@ -243,7 +243,9 @@ class TrainSpec(_Strict):
                         f"changes, {architecture} '{name}': recipe is no mapping; write recipe: {{pooling: max}}"
                     )
                 for task in self.tasks if own else ():
-                    self.recipe_of(task, own, f"changes, {architecture} '{name}', ")
+                    self.recipe_of(
+                        task, {**self.front_of(task, architecture), **own}, f"changes, {architecture} '{name}', "
+                    )
                 if name == BASELINE or type(depth) is not int or depth < 1:
                     wrong = (
                         "has the baseline's own name" if name == BASELINE else f"depth {depth!r} is no number of layers"

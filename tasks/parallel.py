@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import gettext
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
 from bench.contract import DataMissing, Places, Reference
+from tasks.alike import alike
 from tasks.archives import gunzip
 from tasks.skipped import Skipped
 from tasks.sources import Hub, missing
@@ -159,11 +160,11 @@ def catalogue() -> Parallel:
     return Parallel(parts, ("en", "fr"), facts)
 
 
-def cut(pairs: Sequence[Pair], tune: float, test: float, key: Callable[[str], str] = str) -> dict[str, list[Pair]]:
-    """Parts by a hash of the source's `key`: the same in whatever order pairs come, and sources with one key in one part."""
+def cut(pairs: Sequence[Pair], tune: float, test: float) -> dict[str, list[Pair]]:
+    """Parts by a hash of the source: the same in whatever order pairs come, and sources that are alike in one part."""
     parts: dict[str, list[Pair]] = {"train": [], "tune": [], "test": []}
     for pair in pairs:
-        place = int.from_bytes(hashlib.blake2b(key(pair[0]).encode(), digest_size=4).digest(), "little") / 2**32
+        place = int.from_bytes(hashlib.blake2b(alike(pair[0]).encode(), digest_size=4).digest(), "little") / 2**32
         parts["test" if place < test else "tune" if place < test + tune else "train"].append(pair)
     return parts
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from bench.contract import Mode, Places
 from bench.registry import register_task
-from tasks.metrics import ACCURACY, METRICS, PEARSON, SPEARMAN
+from tasks.metrics import ACCURACY, F1, MATTHEWS, METRICS, PEARSON, SPEARMAN
 from tasks.sentences import Labelled, SentenceConfig, SentenceTask, share_of
 from tasks.tables import Columns, distinct_labels, read_examples
 
@@ -48,6 +48,7 @@ def load(config: FileConfig) -> Labelled:
     unknown = [name for name in config.metrics if name not in METRICS]
     if unknown:
         raise ValueError(f"metrics: no '{unknown[0]}'; there are {', '.join(METRICS)}")
+    _check_kind(config)
     paths = [Path(p).expanduser() for p in (config.path, config.test_path) if p]
     labels: tuple[str, ...] = ()
     if classes:
@@ -58,6 +59,10 @@ def load(config: FileConfig) -> Labelled:
             raise ValueError(
                 f"{config.path}, column '{config.label}': every label is '{labels[0]}'; two or more are needed"
             )
+    if "f1" in config.metrics and len(labels) != 2:
+        raise ValueError(
+            f"metrics: f1 is of two classes, these are {len(labels)}; take accuracy or matthews_correlation"
+        )
     columns = Columns(config.texts, config.label, labels)
     found = [_read(path, lambda p: read_examples(p, columns)) for path in paths]
     train, tests = found[0], found[1:]
@@ -76,6 +81,16 @@ def load(config: FileConfig) -> Labelled:
         "read_from": f"file: {names}",
     }
     return Labelled(train, {"test": tests[0]}, labels, metrics, facts)
+
+
+def _check_kind(config: FileConfig) -> None:
+    """Metrics of classes say nothing of values, and correlations nothing of classes without an order."""
+    classes = config.kind == "classification"
+    of_classes = {ACCURACY.name, F1.name, MATTHEWS.name}
+    wrong = [name for name in config.metrics if (name in of_classes) != classes]
+    if wrong:
+        fitting = [name for name in METRICS if (name in of_classes) == classes]
+        raise ValueError(f"metrics: {wrong[0]} does not fit kind: {config.kind}; take {' or '.join(fitting)}")
 
 
 def _read(path: Path, read: Any) -> Any:

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from bench.contract import Batch, Outcome, Reference, Score, TaskShape
+from tasks.alike import alike
 from tasks.batching import Buckets
 from tasks.metrics import Metric
 from tasks.tables import Example
@@ -297,7 +298,7 @@ def share_of(
     examples: Sequence[Example], share: float, most: int, classes: bool
 ) -> tuple[list[Example], list[Example]]:
     """The rest and the share, which is always the same: chosen by hashes of the texts, as much of each class, or of each
-    tenth of the values."""
+    tenth of the values, and with them what is alike."""
     ordered = sorted(examples, key=_hash)
     share = min(share, most / len(ordered))
     strata: dict[float, list[int]] = defaultdict(list)
@@ -309,7 +310,10 @@ def share_of(
         for tenth, part in enumerate(np.array_split(np.array(by_value), STRATA)):
             strata[tenth] = sorted(part.tolist())
     chosen = {i for rows in strata.values() for i in rows[: round(share * len(rows))]}
-    chosen = chosen or {0}
+    # Texts that are alike stay together, whatever their labels: they may become the same tokens.
+    keys = [tuple(map(alike, example.texts)) for example in ordered]
+    there = {keys[i] for i in chosen or {0}}
+    chosen = {i for i, key in enumerate(keys) if key in there}
     return (
         [example for i, example in enumerate(ordered) if i not in chosen],
         [example for i, example in enumerate(ordered) if i in chosen],

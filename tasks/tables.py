@@ -49,9 +49,7 @@ class Columns:
 
 def read_examples(path: Path, columns: Columns, form: Form | None = None) -> list[Example]:
     """Every row of the file. Raises OSError where it cannot be read, ValueError where it does not hold what it should."""
-    form = form or FORMS.get(path.suffix.lower())
-    if form is None:
-        raise ValueError(f"{path}: what kind of table is this? End its name in {', '.join(FORMS)}")
+    form = form or _form(path)
     asked = [*columns.texts, *([columns.label] if columns.label else [])]
     found = []
     for line, row in _rows(path, form, columns, asked):
@@ -67,8 +65,18 @@ def read_examples(path: Path, columns: Columns, form: Form | None = None) -> lis
 
 def distinct_labels(path: Path, column: str, form: Form | None = None) -> tuple[str, ...]:
     """The words in a column of labels, sorted."""
-    rows = _rows(path, form or FORMS[path.suffix.lower()], Columns((), column), [column])
-    return tuple(sorted({row[column] for _, row in rows}))
+    rows = _rows(path, form or _form(path), Columns((), column), [column])
+    found = tuple(sorted({row[column] for _, row in rows}))
+    if not found:
+        raise ValueError(f"{path}: no rows of data")
+    return found
+
+
+def _form(path: Path) -> Form:
+    form = FORMS.get(path.suffix.lower())
+    if form is None:
+        raise ValueError(f"{path}: what kind of table is this? End its name in {', '.join(FORMS)}")
+    return form
 
 
 def read_columns(path: Path, names: Sequence[str]) -> list[dict[str, str]]:

@@ -19,6 +19,13 @@ SMALL = (
     *("--suite", "translation", "--preset", "smoke", "--device", "cpu", "--set", "target=50000"),
     *("--set", "memory_share=0.2", "--set", "recipe.steps=6", "--set", "recipe.evaluate_every=3"),
     *("--tasks", str(EXAMPLES / "menu.yaml")),
+    # YAML takes 1e0 for a word: what a plan allows must run.
+    *(
+        "--set",
+        "changes.gru.one vector.recipe.write_most=1e0",
+        "--set",
+        "settings.attention={positions: learned, max_length: 99}",
+    ),
 )
 
 
@@ -100,6 +107,16 @@ def test_a_sentence_of_ones_own(done: tuple[subprocess.CompletedProcess[str], Pa
     assert "warning: the text has 16 tokens, the sources of parallel_file" in found.stderr
     page = (out / "site" / "translate.html").read_text(encoding="utf-8")
     assert "Open &lt;b&gt;file" in page and "<b>file" not in page
+
+
+def test_a_text_too_long_for_one_model_silences_no_other(
+    done: tuple[subprocess.CompletedProcess[str], Path],
+) -> None:
+    _, out = done
+    found = run_all("--translate", "Open " * 40, "--run", only_run(out).run_id, "--out", str(out))
+    assert found.returncode == 0, found.stderr
+    assert {line.split("  ")[0] for line in found.stdout.splitlines()} == {"gru baseline", "gru one vector"}
+    assert "warning: attention has learnt 99 positions, too few for " in found.stderr
 
 
 def test_models_of_other_data_do_not_speak(done: tuple[subprocess.CompletedProcess[str], Path], tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from bench.measure.kernels import kernels_of
 from bench.measure.memory import measure_memory
 from bench.measure.path import layers_to_connect, receptive_field
 from bench.measure.roof import copy_rate, matmul_rate
-from bench.models import build_encoder
+from bench.models import build_encoder, shared_writer
 from bench.registry import ARCHITECTURES, TASKS
 from bench.trial import Trial
 
@@ -163,10 +163,16 @@ def _check(trial: Trial, session: Session) -> None:
     entry = ARCHITECTURES.get(trial.architecture)
     grid = cast(tuple[int, int], tuple(trial.grid)) if trial.grid else None
     quick = QUICK_CHECKS if grid is None or not entry.images else QUICK_CHECKS_OF_GRIDS
-    for mode in _modes(trial):
-        writes = {"streaming": check_streaming} if trial.decoder and mode == "causal" else {}
-        subject = Subject(entry, trial.settings, mode, trial.width, trial.depth, grid)
-        for name, check in {**quick, **writes}.items():
+    checks = dict.fromkeys(_modes(trial), quick)
+    if trial.decoder and "causal" in checks:
+        checks["causal"] = {**quick, "streaming": check_streaming}
+    subjects = [(Subject(entry, trial.settings, m, trial.width, trial.depth, grid), c) for m, c in checks.items()]
+    if shared := trial.decoder and _shared(trial):
+        entry, settings = shared_writer(shared, trial.settings)
+        writer = Subject(entry, settings, "causal", trial.width, trial.depth)
+        subjects.append((writer, {**QUICK_CHECKS, "streaming": check_streaming}))
+    for subject, wanted in subjects:
+        for name, check in wanted.items():
             session.send("phase", name)
             check(subject)
 
@@ -177,6 +183,12 @@ def _modes(trial: Trial) -> list[Mode]:
     reads: list[Mode] = [] if kind == "prefix" else [mode]
     writes: list[Mode] = ["causal"] if kind in ("prefix", "matched") else []
     return list(dict.fromkeys([*reads, *writes]))
+
+
+def _shared(trial: Trial) -> str:
+    """The other architecture whose decoder writes; "" where the own does."""
+    kind = trial.decoder.split(",")[0]
+    return "" if kind in ("prefix", "matched") else kind
 
 
 def _roof(trial: Trial, session: Session) -> None:

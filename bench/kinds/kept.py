@@ -30,7 +30,7 @@ def kept_writers(run: Run, text: str) -> list[dict[str, Any]]:
                 })  # fmt: skip
         if models:
             calls.append({"text": text, "task": task["name"], "task_settings": task["settings"], "mode": plan["mode"],
-                          "fingerprint": task["fingerprint"], "models": models})  # fmt: skip
+                          "dtype": plan["dtype"], "fingerprint": task["fingerprint"], "models": models})  # fmt: skip
     if not calls:
         raise SpecError(
             f"run {run.run_id} has kept no model that translates; run --suite translation (with recipe.save_weights)"

@@ -174,7 +174,7 @@ class TrainingSuite:
             yield Competitor(task.name, name, first, source + self._shared(usual), settings, depth, True, usual)
         for variant, change in (changes or {}).items():
             own = {**settings, **{k: v for k, v in change.items() if k not in OF_CHANGES}}
-            recipe = usual.model_copy(update=change.get("recipe", {}))  # checked when the plan was read
+            recipe = self.spec.recipe_of(task.name, {**self.spec.front_of(task.name, name), **change.get("recipe", {})})
             base = bool(change.get("baseline"))
             runs = source + self._shared(recipe)
             yield Competitor(task.name, name, variant, runs, own, change.get("depth", depth), base, recipe)
@@ -188,7 +188,7 @@ class TrainingSuite:
 
     def _usual(self, task: LearntTask, architecture: str) -> Recipe:
         """The task's recipe with the front end that the architecture has here."""
-        return task.recipe.model_copy(update=self.spec.front_of(task.name, architecture))
+        return self.spec.recipe_of(task.name, self.spec.front_of(task.name, architecture))
 
     def _started(self, task: LearntTask, name: str, source: str) -> Iterator[Competitor]:
         """The pretrained encoder, and the same one from nothing as its baseline."""

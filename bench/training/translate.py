@@ -12,15 +12,15 @@ from bench.registry import ARCHITECTURES, TASKS, registered
 from bench.training import checkpoint
 from bench.training.recipe import Recipe
 from bench.training.writing import aligned
-from bench.translator import Writer
+from bench.translator import Writer, before_target, positions
 
 
 def translate(payload: dict[str, Any], places: Places) -> list[dict[str, Any]]:
-    """What each model writes and looks at: see `bench.training.writing.aligned`; also "competitor", "task", and "note" for
-    what a reader should know.
+    """What each model writes and looks at: see `bench.training.writing.aligned`, nothing where the text is too long for it;
+    also "competitor", "task", and "note" for what a reader should know.
 
     Args:
-        payload: "text"; "task", "task_settings", "mode" and "fingerprint" of the run's data; "models", each with
+        payload: "text"; "task", "task_settings", "mode", "dtype" and "fingerprint" of the run; "models", each with
             "competitor", "architecture", "settings", "width", "depth", "recipe" and "weights" (a file).
 
     Raises ValueError where the text has no token, or data or a file are not what the run says they are.
@@ -49,11 +49,14 @@ def translate(payload: dict[str, Any], places: Places) -> list[dict[str, Any]]:
                 f"{model['weights']} does not fit the task as it is now (another vocabulary?); run the suite again"
             ) from error
         net.eval()
-        found.append({
-            "competitor": model["competitor"], "task": payload["task"],
-            "note": _note(len(ids), task.shape.longest, payload["task"]),
-            **aligned(task, cast(Writer, net), ids, recipe, "cpu", "float32"),
-        })  # fmt: skip
+        writer, who = cast(Writer, net), {"competitor": model["competitor"], "task": payload["task"]}
+        most = positions(writer)
+        if most is not None and max(len(ids), before_target(writer, len(ids)) + 1) >= most:
+            note = f"{model['competitor']} has learnt {most} positions, too few for {len(ids)} tokens and a translation"
+            found.append({**who, "note": note})
+        else:
+            note = _note(len(ids), task.shape.longest, payload["task"])
+            found.append({**who, "note": note, **aligned(task, writer, ids, recipe, "cpu", payload["dtype"])})
     return found
 
 

@@ -26,9 +26,11 @@ def written(
     task: TranslationTask, model: Writer, recipe: Recipe, trial: Trial, split: str, beam: int, session: Session
 ) -> list[Written]:
     """Targets of a whole split, in the order of `task.shown(split)`; their number and time are recorded under the split."""
-    limit = _limit(model, recipe)
+    limit, passes = _limit(model, recipe), 0
 
     def told(count: int) -> None:
+        nonlocal passes
+        passes += 1
         session.send("progress", count, 0, f"sentences of {split} written")
 
     start = time.perf_counter()
@@ -37,12 +39,10 @@ def written(
                       lambda: precision(trial.device, trial.dtype), told)  # fmt: skip
     seconds = time.perf_counter() - start
     tokens = sum(len(w.ids) + 1 for w in found)
-    session.value(
-        "write", "time_per_sentence", seconds / len(found), "s", "lower", f"batch {recipe.evaluate_batch}", split
-    )
-    session.value(
-        "write", "tokens_per_second", tokens / seconds, "tokens/s", "higher", f"batch {recipe.evaluate_batch}", split
-    )
+    # Where no sentence may be padded, a batch goes in runs of one length: fewer go side by side.
+    together = f"{len(found) / passes:.3g} at once" if model.equal_lengths else f"batch {recipe.evaluate_batch}"
+    session.value("write", "time_per_sentence", seconds / len(found), "s", "lower", together, split)
+    session.value("write", "tokens_per_second", tokens / seconds, "tokens/s", "higher", together, split)
     session.value(
         "write", "cut", sum(not w.ended for w in found) / len(found), "share", "lower", "no end written", split
     )

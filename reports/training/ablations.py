@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from reports.paired import Pair, corrected, difference
 from reports.training.data import Competitor, TaskRun
@@ -45,6 +47,7 @@ class Ablation:
 def ablations(board: Board) -> list[Ablation]:
     """One for each architecture of a task that has a baseline and at least one variant."""
     task = board.task
+    usual = task.raw.get("recipe") or {}
     standings = {s.name: s for s in board.standings}
     made = []
     for architecture in dict.fromkeys(c.name[0] for c in task.competitors):
@@ -56,7 +59,7 @@ def ablations(board: Board) -> list[Ablation]:
         others = [c for c in group if c is not base]
         pairs = _pairs(task, baseline, [standings[c.name] for c in others])
         effects = [
-            Effect(standings[c.name], change(base, c), pairs.get(i), _ratio(c.parameters, base.parameters),
+            Effect(standings[c.name], change(base, c, usual), pairs.get(i), _ratio(c.parameters, base.parameters),
                    _ratio(average(task.effort(c.name, "train_time")), average(task.effort(base.name, "train_time"))))
             for i, c in enumerate(others)
         ]  # fmt: skip
@@ -76,14 +79,20 @@ def _pairs(task: TaskRun, baseline: Standing, others: list[Standing]) -> dict[in
     return corrected({i: one for i, one in found.items() if one is not None})
 
 
-def change(base: Competitor, other: Competitor) -> str:
-    """Settings that differ from the baseline's: "window 64 → 128"; sizes that were solved for equal parameters left out."""
+def change(base: Competitor, other: Competitor, usual: Mapping[str, Any]) -> str:
+    """Settings that differ from the baseline's: "window 64 → 128"; sizes that were solved for equal parameters left out.
+
+    Args:
+        usual: the task's recipe, which holds for what a competitor does not change of it.
+    """
     keys = [k for k in dict.fromkeys([*base.settings, *other.settings]) if k != SOLVED]
     parts = [f"{k} {base.settings.get(k, '–')} → {other.settings.get(k, '–')}" for k in keys
              if base.settings.get(k) != other.settings.get(k)]  # fmt: skip
     if base.depth != other.depth:
         parts.append(f"depth {base.depth} → {other.depth}")
-    parts += [f"{k} → {v}" for k, v in other.recipe.items() if base.recipe.get(k) != v]
+    for k in dict.fromkeys([*base.recipe, *other.recipe]):
+        before, after = (c.recipe.get(k, usual.get(k, "–")) for c in (base, other))
+        parts += [f"{k} {before} → {after}"] if before != after else []
     parts += [other.change] if other.change else []
     return ", ".join(parts)
 

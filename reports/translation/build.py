@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reports.canvas import Plot
@@ -19,6 +19,7 @@ from reports.translation.plots import by_length
 from reports.translation.read import read_written
 from reports.translation.side_by_side import Sentence, sentences
 from reports.words import count, integer, seconds
+from results.schema import Record
 
 
 @dataclass(frozen=True)
@@ -94,13 +95,22 @@ def writing(board: Board, cast: Cast) -> Table:
         values = {metric: [measured(r, "write", metric, task.test_split) for r in records] for metric in wanted}
         if records and all(v is not None for found in values.values() for v in found):
             means = {metric: mean([v for v in found if v is not None]).value for metric, found in values.items()}
-            rows.append([who(cast, s.name), *(Value(wanted[m](v), v, number=True) for m, v in means.items())])
+            shown = {metric: Value(wanted[metric](v), v, number=True) for metric, v in means.items()}
+            shown["time_per_sentence"] = replace(
+                shown["time_per_sentence"], small=_together(records[0], task.test_split)
+            )
+            rows.append([who(cast, s.name), *shown.values()])
     columns = ["competitor", "time a sentence", "tokens written/s", "cut without an end"]
     tell = {
-        1: "sentences of a batch go side by side",
+        1: "sentences of a batch go side by side; of a decoder-only model those of one length, so many on average",
         3: "share of sentences that came to no end within the longest allowed",
     }
     return Table(f"{task.id}-writing", columns, rows, help=tell)
+
+
+def _together(record: Record, split: str) -> str:
+    found = (m for m in record.measurements if (m.phase, m.metric, m.split) == ("write", "time_per_sentence", split))
+    return next((m.method for m in found), "")
 
 
 _BEAM = re.compile(r"beam_(\d+)")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -14,7 +15,10 @@ import torch
 from bench import conformance
 from bench.conformance import ContractBroken, Subject, small_settings
 from bench.contract import Encoder, StreamingEncoder, select_state, state_bytes
+from bench.execute.measurements import KINDS
+from bench.execute.session import Session
 from bench.registry import ARCHITECTURES, load_plugin
+from bench.trial import Trial
 from tests.conftest import FAULTY
 
 
@@ -163,6 +167,17 @@ class TestChecksCanFail:
         with pytest.raises(ContractBroken, match=message):
             check(self.faulty(name))
 
+    def test_a_shared_decoder_is_checked_where_others_use_it(self) -> None:
+        load_plugin(str(FAULTY))
+        trial = Trial(
+            kind="check", architecture="gru", task="", mode="bidirectional", regime="", width=16, depth=2, parameters=0,
+            batch=1, length=0, dtype="float32", device="cpu", seed=0, phases=(), worker="gru", decoder="attention, dot",
+        )  # fmt: skip
+        session = cast(Session, SimpleNamespace(send=lambda *_: None))
+        KINDS["check"](trial, session)
+        with pytest.raises(ContractBroken, match="leaks the future"):
+            KINDS["check"](replace(trial, decoder="leaks, dot"), session)
+
     def test_false_claims_are_found(self) -> None:
         entry = ARCHITECTURES.get("attention")
 
@@ -174,3 +189,11 @@ class TestChecksCanFail:
         for claim, message in (({"time_exponent": 1.0}, r"T\^2"), ({"parallel_in_time": False}, "sequential in time")):
             with pytest.raises(ContractBroken, match=message):
                 conformance.check_costs(Subject(replace(entry, build=partial(lying, claim)), {}, "causal"))
+
+
+@pytest.mark.parametrize("name", ["attention", "conv1d"])
+@pytest.mark.parametrize("most", [8, 20, 33])
+def test_checks_keep_to_the_longest_that_is_accepted(name: str, most: int) -> None:
+    subject = Subject(ARCHITECTURES.get(name), {"positions": "learned", "max_length": most}, "causal")
+    for check in (*conformance.QUICK_CHECKS.values(), conformance.check_streaming, conformance.check_padding):
+        check(subject)

@@ -19,7 +19,7 @@ from reports.data import load
 from reports.page import render, render_index
 from reports.paired import Mean, mean
 from reports.training import notices as training_notices
-from reports.training.ablations import ablations
+from reports.training.ablations import ablations, change
 from reports.training.curves import positions, target
 from reports.training.data import Competitor, Metric, Reference, TaskRun, read
 from reports.training.headline import headline, times_to_target, winner
@@ -403,3 +403,9 @@ def test_a_recipe_is_told_without_what_the_task_does_not_use(tmp_path: Path) -> 
     one.raw["recipe"] |= {"patch": 4, "beam": 5, "lr": 0.5, "clip": 1.0}
     told = dict(facts(one))["recipe"]
     assert "clip 1" in told and not any(word in told for word in ("patch", "beam", "lr 0.5"))
+
+
+def test_what_a_change_undoes_is_named_too() -> None:
+    base = Competitor(("gru", "additive"), recipe={"cross": "additive", "beam": 5})
+    other = Competitor(("gru", "plain"), recipe={"beam": 2})
+    assert change(base, other, {"cross": "dot", "beam": 1}) == "cross additive → dot, beam 5 → 2"

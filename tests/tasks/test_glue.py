@@ -204,6 +204,12 @@ def test_a_pair_and_a_value_of_ones_own(tmp_path: Path) -> None:
     assert work.primary == "spearman" and work.texts == 2 and work.shape.loss == "squared_error"
 
 
+def test_a_table_of_no_known_kind(tmp_path: Path) -> None:
+    (tmp_path / "own.dat").write_text("text,label\n")
+    with pytest.raises(ValueError, match=r"own.dat: what kind of table is this\? End its name in .tsv"):
+        own(tmp_path, ["text,label"], path=str(tmp_path / "own.dat"))
+
+
 @pytest.mark.parametrize(
     ("lines", "settings", "message"),
     [
@@ -211,6 +217,14 @@ def test_a_pair_and_a_value_of_ones_own(tmp_path: Path) -> None:
         (["text,label", *ROWS, ",good"], {}, "row 62, column 'text': the text is empty"),
         (["text,label", *ROWS], {"labels": ["good", "fine"]}, "label 'bad' is none of good, fine"),
         (["text,label"], {"labels": ["good", "bad"]}, "no rows of data"),
+        (["text,label"], {}, "no rows of data"),
+        (["text,label", *ROWS, "c,fine"], {"metrics": ["accuracy", "f1"]}, "f1 is of two classes, these are 3"),
+        (
+            ["text,label", *ROWS],
+            {"metrics": ["pearson"]},
+            "pearson does not fit kind: classification; take accuracy or f1",
+        ),
+        (["text,label", "a,1", "b,2"], {"metrics": ["f1"], "kind": "regression"}, "f1 does not fit kind: regression"),
         (["text,label", "a,good", "b,good"], {}, "every label is 'good'"),
         (["text,label", *ROWS], {"metrics": ["bleu"]}, "metrics: no 'bleu'"),
         (["text,label", *ROWS], {"path": "/nowhere/x.csv"}, "cannot read /nowhere/x.csv"),

@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.contract import Outcome, Task
+from tasks.alike import alike
 from tasks.batching import POOL, Buckets
 from tasks.metrics import ACCURACY, PEARSON, SPEARMAN
-from tasks.sentences import Labelled, SentenceConfig, SentenceTask, shortened
+from tasks.sentences import Labelled, SentenceConfig, SentenceTask, share_of, shortened
 from tasks.tables import Example
 from tasks.text import Words
 
@@ -201,3 +202,12 @@ def test_wrong_settings_are_named(tmp_path: Path, setting: str, value: float) ->
 
 def test_train_most(tmp_path: Path) -> None:
     assert len(task(tmp_path, train_most=50).examples["train"]) == 50
+
+
+def test_texts_that_are_alike_are_not_learnt_from_and_tested_on() -> None:
+    """Each in two spellings, and with two labels."""
+    plain = sentences(200)
+    loud = [Example(tuple(f"  {text.upper()} " for text in e.texts), 1 - (e.label or 0)) for e in plain]
+    rest, share = share_of([*plain, *loud], 0.2, 1000, classes=True)
+    keys = [{tuple(map(alike, e.texts)) for e in part} for part in (rest, share)]
+    assert not keys[0] & keys[1] and 0.2 <= len(share) / 400 < 0.45 and len(rest) + len(share) == 400

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from bench.contract import IGNORE, DataMissing, Outcome, Places, Task, TranslationTask
 from bench.models import build_task
 from bench.registry import TASKS
+from tasks.alike import alike
 from tasks.bleu import FEWEST, bleu, bleu_of_words
 from tasks.parallel import (
     MULTI30K_PARTS,
@@ -267,6 +268,12 @@ def test_the_cut_does_not_depend_on_the_order(shuffled: list[tuple[str, str]]) -
     assert {k: sorted(v) for k, v in parts.items()} == {k: sorted(v) for k, v in cut(pairs(50), 0.1, 0.1).items()}
 
 
+def test_the_references_text_is_in_the_fingerprint(tmp_path: Path) -> None:
+    """They differ in a word that no vocabulary has: the same ids, other scores."""
+    prints = {task(tmp_path, [("one two", f"a {word} runs")]).fingerprint for word in ("zebra", "gnu")}
+    assert len(prints) == 2
+
+
 # Sources.
 
 
@@ -276,6 +283,8 @@ def test_the_catalogue_needs_no_download(tmp_path: Path) -> None:
     sources = [source for part in found.parts.values() for source, _ in part]
     assert len(sources) == len(set(sources))
     assert any("left out" in note for note in found.facts["notes"])
+    learnt = {alike(source) for source, _ in found.parts["train"]}
+    assert not learnt & {alike(source) for part in ("tune", "test") for source, _ in found.parts[part]}
 
 
 def fake_multi30k(folder: Path, languages: tuple[str, ...] = ("en", "de")) -> None:
