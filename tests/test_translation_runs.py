@@ -17,15 +17,10 @@ from tests.test_faults import only_run, records
 
 SMALL = (
     *("--suite", "translation", "--preset", "smoke", "--device", "cpu", "--set", "target=50000"),
-    *("--set", "memory_share=0.2", "--set", "recipe.steps=6", "--set", "recipe.evaluate_every=3"),
+    *("--set", "memory_share=0.2", "--set", "recipe.steps=16", "--set", "recipe.evaluate_every=8"),
+    *("--set", "changes.gru.one vector.recipe.write_most=1e0"),  # a word, to YAML: what a plan allows must run
+    *("--set", "settings.attention={positions: learned, max_length: 320}"),
     *("--tasks", str(EXAMPLES / "menu.yaml")),
-    # YAML takes 1e0 for a word: what a plan allows must run.
-    *(
-        "--set",
-        "changes.gru.one vector.recipe.write_most=1e0",
-        "--set",
-        "settings.attention={positions: learned, max_length: 99}",
-    ),
 )
 
 
@@ -113,10 +108,10 @@ def test_a_text_too_long_for_one_model_silences_no_other(
     done: tuple[subprocess.CompletedProcess[str], Path],
 ) -> None:
     _, out = done
-    found = run_all("--translate", "Open " * 40, "--run", only_run(out).run_id, "--out", str(out))
+    found = run_all("--translate", "Open " * 330, "--run", only_run(out).run_id, "--out", str(out))
     assert found.returncode == 0, found.stderr
     assert {line.split("  ")[0] for line in found.stdout.splitlines()} == {"gru baseline", "gru one vector"}
-    assert "warning: attention has learnt 99 positions, too few for " in found.stderr
+    assert "warning: attention has learnt 320 positions, too few for " in found.stderr
 
 
 def test_models_of_other_data_do_not_speak(done: tuple[subprocess.CompletedProcess[str], Path], tmp_path: Path) -> None:
