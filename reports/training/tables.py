@@ -369,7 +369,7 @@ def _recipe(task: TaskRun) -> dict[str, Any]:
 def plain(value: Any) -> str:
     """Nested plain data on one line, without the punctuation of JSON."""
     if isinstance(value, dict):
-        return ", ".join(f"{k} {plain(v)}" for k, v in value.items() if v is not None)
+        return ", ".join(f"{k} {plain(v)}" for k, v in value.items() if v not in (None, ""))
     if isinstance(value, list | tuple):
         return " / ".join(plain(v) for v in value)
     if isinstance(value, int) and not isinstance(value, bool):
