@@ -382,7 +382,7 @@ def _chosen_tasks(names: tuple[str, ...], suite: Any, preset: str) -> dict[str, 
             plan = known.get(kind, {})
             own = read_settings(Path(name), paths=FILE_TASKS_PATHS)
             found[kind] = {**plan, "settings": {**plan.get("settings", {}), **own}}
-        elif IMAGE_TASK in known and (name.endswith(".parquet") or Path(name).is_dir()):
+        elif IMAGE_TASK in known and name not in known and (name.endswith(".parquet") or Path(name).is_dir()):
             plan = known[IMAGE_TASK]
             own = {**plan.get("settings", {}), "path": str(Path(name).resolve())}
             found[IMAGE_TASK] = {**plan, "settings": own}
@@ -547,11 +547,15 @@ def _again(places: Places, name: str, trial_id: str, size: int, number: int, plu
     """Trials of a run once more, each held against its record. The run's own records stay as they are."""
     from bench.execute.again import doubts, draw, find, run_again
     from bench.execute.runner import Stamp
+    from bench.execute.side_by_side import THREADS
     from bench.execute.worker import Pool
     from bench.provenance import plugins_of, read_trials
     from reports.agreement import judge, next_file, summary
 
     run = _find_run(places, name)
+    threads = (run.left("environment.json").get("variables") or {}).get(THREADS)
+    if threads:  # as it was made: another number of threads, other bits
+        os.environ.setdefault(THREADS, str(threads))
     trials, records = read_trials(run), run.current()
     recorded = {r.trial_id: r for r in records}
     ids = [find(trials, recorded, trial_id)] if trial_id else draw(trials, records, size, number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -28,11 +29,16 @@ def make_config(entry: Entry, settings: dict[str, Any]) -> Any:
         if key not in known:
             raise RegistryError(f"{kind} '{entry.name}' has no setting '{key}'; {did_you_mean(key, known)}")
     try:
-        return pydantic.TypeAdapter(entry.config).validate_python(settings)
+        config: Any = pydantic.TypeAdapter(entry.config).validate_python(settings)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise RegistryError(f"{kind} '{entry.name}', setting '{where}': {first['msg']}") from error
+    for key in settings:
+        value = getattr(config, key)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise RegistryError(f"{kind} '{entry.name}', setting '{key}': {value} is no finite number")
+    return config
 
 
 def build_task(entry: Entry, settings: dict[str, Any], mode: Mode, places: Places) -> Any:

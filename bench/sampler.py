@@ -16,7 +16,7 @@ class Sampler(BaseModel):
         top_p: keep the fewest likeliest tokens that make up p (Holtzman et al. 2020); 1 for all.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     temperature: Annotated[float, Field(ge=0)] = 1.0
     top_k: Annotated[int, Field(ge=0)] = 0

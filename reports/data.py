@@ -253,14 +253,16 @@ def _pair_threads(record: Record, found: dict[tuple[str, ...], dict[int, Cell]])
 
 
 def _survivors(records: list[Record], cells: dict[Key, dict[int, Cell]]) -> list[tuple[Key, int]]:
-    """Times of cells that some round finished and another gave up on: what is left of them is the quick half."""
+    """Times that some round finished and another gave up on: what is left of them is the quick half."""
+    timed = {"cell": ("forward", "forward_backward"), "decode": ("decode",)}
     found = set()
     for record in records:
-        if record.kind != "cell" or record.status == "ok" or record.failed_phase == "memory":
+        if record.kind not in timed or record.status == "ok" or record.failed_phase == "memory":
             continue
         done = {m.phase for m in record.measurements}
-        for phase in ("forward", "forward_backward"):
-            key = Key(record.architecture, record.kind, record.regime, phase, "time")
+        regime = record.regime if record.kind == "cell" else ""
+        for phase in timed[record.kind]:
+            key = Key(record.architecture, record.kind, regime, phase, "time")
             if phase not in done and record.length in cells.get(key, {}):
                 found.add((key, record.length))
     return list(found)

@@ -49,12 +49,15 @@ def decode(
                 if picture.width * picture.height > MOST_PIXELS:
                     skipped.add(f"images of more than {MOST_PIXELS:,} pixels left out", name)
                     continue
-                modes = ("L",) if grey else ("RGB",)
-                if not grey and picture.mode in ("L", "1", "LA", "I;16"):
+                if picture.mode == "F" or picture.mode.startswith("I"):  # convert would clip them, to white mostly
+                    skipped.add("images of more than 8 bits a colour left out: save them with 8", name)
+                    continue
+                if not grey and picture.mode in ("L", "1", "LA"):
                     skipped.add("grey images among colour ones read as colour", name)
-                array = np.asarray(picture.convert(modes[0]), dtype=np.uint8)
+                read = picture.convert("L" if grey else "RGB")
                 if size:
-                    array = np.asarray(picture.convert(modes[0]).resize((size, size), Image.Resampling.BILINEAR))
+                    read = read.resize((size, size), Image.Resampling.BILINEAR)
+                array = np.asarray(read, dtype=np.uint8)
         except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             skipped.add("files that are no readable image left out", name)
             continue

@@ -64,7 +64,10 @@ def _from_file(places: Places) -> list[list[str]]:
     path = places.local / FILE
     try:
         found = sorted(unzip(path, lambda name: name.endswith(".txt"), MOST_BYTES).items())
-        return [[content.decode("utf-8") for name, content in found if f"/{label}/" in name] for label in LABELS]
+        reviews = [[c.decode("utf-8") for name, c in found if f"/{label}/" in f"/{name}"] for label in LABELS]
+        if short := [label for label, texts in zip(LABELS, reviews, strict=True) if len(texts) < 3 * FOLD]:
+            raise OSError(f"fewer than {3 * FOLD} reviews in its folder '{short[0]}'")
+        return reviews
     except (OSError, UnicodeDecodeError) as error:
         why = f"cannot read {path} ({getattr(error, 'strerror', None) or error})"
         way = f"put NLTK's movie_reviews.zip there, or name no folder so that it is downloaded ({HUB.label})"

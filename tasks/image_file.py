@@ -102,7 +102,7 @@ def _folder(
         raise ValueError(f"{path} has a class '{strange[0]}' that the images to train on have not")
     listed = [(f, names.index(name)) for name, found in files.items() for f in found]
     stats = [(str(f.relative_to(path)), f.stat().st_size, f.stat().st_mtime_ns) for f, _ in listed]
-    key = repr((str(path.resolve()), stats, config.size, config.grey))
+    key = repr((str(path.resolve()), stats, names, config.size, config.grey))
 
     def read() -> Iterator[tuple[str, bytes, int]]:
         for file, label in listed:
@@ -125,6 +125,8 @@ def _table(
     words = sorted(
         {str(label) for _, _, label in parquet_rows(path)}, key=lambda w: (len(w), w) if w.isdigit() else (0, w)
     )
+    if not words:
+        raise ValueError(f"{path}: no rows of data")
     names = classes or tuple(words)
     if len(names) < 2:
         raise ValueError(f"{path}, column 'label': every label is '{names[0]}'; two or more are needed")

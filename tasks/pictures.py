@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +84,7 @@ class Published:
                     return content["images"][:, None], content["labels"].astype(np.int64), ""
             skipped = Skipped()
             images, labels = decode(parquet_rows(path), 0, self.grey, skipped)
-        except (KeyError, ValueError, OSError) as error:
+        except (KeyError, ValueError, OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise self._missing(f"{path} is not as expected ({' '.join(str(error).split())})") from error
         return images, labels, in_words(skipped)
 
@@ -107,9 +109,13 @@ class Published:
 
 def parquet_rows(path: Path) -> Iterator[tuple[str, bytes, int]]:
     """(name, content, label) of a table with columns `image` (bytes, or the hub's bytes and path) and `label`."""
+    import pyarrow
     import pyarrow.parquet
 
-    table = pyarrow.parquet.ParquetFile(path)
+    try:
+        table = pyarrow.parquet.ParquetFile(path)
+    except pyarrow.ArrowInvalid as error:
+        raise ValueError(f"{path} is no parquet file ({' '.join(str(error).split())})") from error
     for column in ("image", "label"):
         if column not in table.schema_arrow.names:
             raise ValueError(f"{path} has no column '{column}'; it has {', '.join(table.schema_arrow.names)}")
@@ -117,7 +123,9 @@ def parquet_rows(path: Path) -> Iterator[tuple[str, bytes, int]]:
     for batch in table.iter_batches(256, columns=["image", "label"]):
         for row in batch.to_pylist():
             image = row["image"]
-            content = image["bytes"] if isinstance(image, dict) else image
+            content = image.get("bytes") if isinstance(image, dict) else image
+            if not isinstance(content, bytes | None):
+                raise ValueError(f"{path}, column 'image': {type(content).__name__}, not the bytes of an image file")
             yield f"row {number}", content or b"", row["label"]
             number += 1
 

@@ -140,6 +140,8 @@ class SentenceTask:
             config = replace(config, tokenizer=given.state["kind"])
         self.name, self.config, self.data = name, config, data
         train, tune = _carved(data, config)
+        if not train:
+            raise ValueError(f"{name}: nothing is left to train on, all texts are alike but for case and blanks")
         self.examples = {"train": train[: config.train_most or None], "tune": tune}
         self.groups: dict[str, list[tuple[str, ...]]] = {}
         for split, examples in data.tests.items():
@@ -156,6 +158,10 @@ class SentenceTask:
         corpus = encoded(lambda: lines, f"sentences/{key}{digest}", config.tokenizer, config.vocabulary, cache, given)
         self.tokenizer: Tokenizer = corpus.tokenizer
         (end,) = corpus.tokenizer.encode("\n").tolist()
+        if corpus.tokenizer.decode([end]) != "\n":  # it would stand for every unknown sign as well
+            raise ValueError(
+                f"{config.tokenizer_file}: this tokenizer has no end of line; take one made of several lines"
+            )
         self.sequences = {
             split: Sequences(corpus.parts[split].astype(np.int64), end, self.texts, config.max_tokens)
             for split in lines

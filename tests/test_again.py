@@ -117,6 +117,8 @@ def test_a_budget_leaves_out_rounds_and_is_kept(done: Done, tmp_path: Path) -> N
 
     more = run_all(*TINY, "--out", str(tmp_path))
     assert "(8 from before)" in more.stderr, more.stderr
+    plan = Run.open(tmp_path / "runs" / folder.name).read_json("plan.json")
+    assert "budget" not in plan or not plan["budget"]
     assert "cut to a budget" not in (tmp_path / "site" / "lm.html").read_text()
 
 

@@ -67,6 +67,14 @@ def test_each_kept_encoder_and_the_same_from_nothing(done: tuple[subprocess.Comp
         (("--suite", "lm"), "this suite's are causal"),
         (("--suite", "scaling"), "trains nothing; leave --pretrained out"),
         (("--suite", "glue", "--tasks", "parity"), "no setting 'tokenizer_file'"),
+        (("--suite", "glue", "--set", "depth=7", "--set", "settings.lstm={mlp: false}"), "leave out settings, depth"),
+        (
+            (
+                "--suite",
+                "glue_ablations",
+            ),
+            "compares changes, kept encoders have none",
+        ),
     ],
 )
 def test_what_cannot_start_from_it_says_so(

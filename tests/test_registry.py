@@ -95,5 +95,7 @@ def test_settings_are_checked() -> None:
     assert make_config(entry, {"heads": 8}).heads == 8
     with pytest.raises(RegistryError, match="no setting 'head'; did you mean 'heads'"):
         make_config(entry, {"head": 8})
+    with pytest.raises(RegistryError, match="setting 'dropout': nan is no finite number"):
+        make_config(entry, {"dropout": float("nan")})
     with pytest.raises(RegistryError, match="setting 'positions'"):
         make_config(entry, {"positions": "sideways"})

@@ -105,14 +105,16 @@ def test_a_fault_of_the_machine_is_raised_where_the_runner_waits(stage: Stage) -
 
 
 def test_neighbours_are_no_other_work_and_trainings_say_that_they_had_some() -> None:
-    own = max(1, usable_cores() // 2)
-    answer = Answer("ok", others=own + 0.5)
-    shared(answer, trial("train", "x"), 2)
+    answer = Answer("ok", others=4.5)
+    shared(answer, trial("train", "x"), 2, cores=8)
     assert answer.others == pytest.approx(0.5)
     assert answer.extra == {"at_once": 2} and not answer.notes
     alone = Answer("ok", others=0.7)
-    shared(alone, trial("train", "x"), 1)
+    shared(alone, trial("train", "x"), 1, cores=8)
     assert alone.others == 0.7 and not alone.extra
+    timing = Answer("ok", others=1.0)  # it has the device to itself: what else works there is other work
+    shared(timing, trial("decode", "x"), 2, cores=2)
+    assert timing.others == 1.0 and not timing.extra
 
 
 def test_cores_are_shared_out_where_the_user_has_not_done_it() -> None:

@@ -24,9 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.execute.executor import Ended, TicketTold, beside, shared, shares
+from bench.execute.side_by_side import share_cores
 from bench.execute.station import MARK, Kit, Station
 from bench.execute.worker import Answer, Pool
 from bench.trial import Trial
+from results.files import write_whole
 
 ROOT = Path(__file__).resolve().parents[2]
 # What machines need of the checkout is code: results, pages and tests stay here.
@@ -48,6 +50,8 @@ class Served(Station):
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
+        if kit.lanes > 1:
+            share_cores(kit.lanes)
         vars(sys.modules["__main__"]).pop("__file__", None)  # Ray's own program, which children would import
         super().__init__(kit)
 
@@ -323,7 +327,7 @@ class Cluster:
         if flight.lost:
             ended.answer.notes.append(f"run again after the machine it ran on was lost ({flight.lost}x)")
             ended.answer.extra["machines_lost"] = flight.lost
-        shared(ended.answer, flight.trial, self.lanes)
+        shared(ended.answer, flight.trial, self.lanes, self.known["environment"]["cores"])
         return ended
 
     def _lost(self, ticket: int, flight: _Flight) -> Ended | None:
@@ -345,10 +349,7 @@ class Cluster:
             path = Path(self.run) / name
             try:
                 if not path.exists() or path.read_bytes() != content:
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    partial = path.with_suffix(".partial")
-                    partial.write_bytes(content)
-                    os.replace(partial, path)
+                    write_whole(path, lambda file, content=content: file.write(content))  # type: ignore[misc]
             except OSError as error:
                 answer.notes.append(f"{name} was not kept: {error.strerror}")
                 if answer.extra.get("checkpoint") == name:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.execute.worker import Answer, Pool, Worker
-from bench.measure.cores import usable_cores
 from bench.trial import Trial
 
 Told = Callable[[int, int, str], None]
@@ -75,9 +74,12 @@ def company(trial: Trial, slots: int, at_once: int) -> int:
     return slots if shares(trial) else slots // at_once
 
 
-def shared(answer: Answer, trial: Trial, slots: int) -> None:
-    """Have the answer say that up to `slots` trainings ran on one device. Its neighbours are no other work."""
-    answer.others = max(0.0, answer.others - (slots - 1) * max(1, usable_cores() // slots))
+def shared(answer: Answer, trial: Trial, slots: int, cores: int) -> None:
+    """Have the answer say that up to `slots` trainings ran on one device of so many cores. Its neighbours are no other
+    work; what runs alone has none."""
+    if not shares(trial):
+        return
+    answer.others = max(0.0, answer.others - (slots - 1) * max(1, cores // slots))
     if slots > 1 and trial.kind == "train":
         answer.extra["at_once"] = slots
 

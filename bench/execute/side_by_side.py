@@ -53,7 +53,7 @@ class SideBySide:
                     trial, lane = self.busy.pop(ended.ticket)
                     self.idle.append(lane)
                     self._dispatch()
-                    shared(ended.answer, trial, self.slots)
+                    shared(ended.answer, trial, self.slots, usable_cores())
                     return ended
                 case ticket, done, of, words:
                     if ticket == max(self.busy):  # the one that was started last

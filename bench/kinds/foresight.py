@@ -33,13 +33,15 @@ def foresee(
             run that takes no longer than the look. slots: trials that run side by side. at_once: of these,
             those that share a device.
     """
+    asked = bool(budget)
     try:
         allowed = read_budget(budget) if budget else 0.0
         found = Run(folder).left("plan.json").get("budget")
         before: dict[str, Any] = found if isinstance(found, dict) else {}
         if budget and before.get("asked_s") == allowed:
             prepared, budget = prepared.reduced(part_from(before["kept"]), before), ""
-        if prepared.problem or (((folder / FILE).is_file() or never) and not budget and not always):
+        foreseen = (folder / FILE).is_file() and (asked or not before)  # what was cut and goes on whole is another plan
+        if prepared.problem or ((foreseen or never) and not budget and not always):
             return prepared, None
         start = time.perf_counter()
         forecast = prepared.forecast()

@@ -18,7 +18,7 @@ from bench.forecast.training import TrainingForecast
 from bench.kinds.common import Context, Sizer, architecture_entries, task_entry
 from bench.kinds.pretrained import Start, starts
 from bench.provenance import write_trials
-from bench.spec import BASELINE, OF_CHANGES, Search, SpecError, Study, TaskPlan, TrainSpec
+from bench.spec import BASELINE, OF_CHANGES, Search, SpecError, Study, TaskPlan, TrainSpec, resolve
 from bench.training.choose import Choice, choose, only
 from bench.training.recipe import Recipe
 from bench.trial import Trial, beam_phase
@@ -79,6 +79,8 @@ class TrainingSuite:
         self.images = any(task_entry(context, name)["family"] == IMAGES for name in self.spec.chosen)
         self.entries = architecture_entries(context, self._wanted(), self._named())
         self.starts = starts(context.pretrained, self.spec.mode) if context.pretrained is not None else {}
+        if self.starts:
+            self._refuse_what_is_fixed()
         self.tasks = self._describe_tasks()
         self.competitors = self._size()
         self.problem = self.competitors[0].problem if all(c.problem for c in self.competitors) else ""
@@ -94,6 +96,18 @@ class TrainingSuite:
         self.expected = len(self.planned())
 
     # What is asked for.
+
+    def _refuse_what_is_fixed(self) -> None:
+        """Kept encoders are as the other run made them. Raises SpecError where a plan asks for others."""
+        if self.spec.changes:
+            raise SpecError(f"--pretrained: suite '{self.context.suite.suite}' compares changes, kept encoders have none; "
+                            "take a suite without changes, or leave --pretrained out")  # fmt: skip
+        usual = resolve(self.context.suite, self.context.preset, {})
+        fixed = ("settings", "depth", "match", "target")
+        if asked := [name for name in fixed if getattr(self.spec, name) != getattr(usual, name)]:
+            raise SpecError(
+                f"--pretrained: encoders are as the run that kept them made them; leave out {', '.join(asked)}"
+            )
 
     def _wanted(self) -> tuple[str, ...]:
         if self.spec.architectures != "all":
@@ -265,7 +279,8 @@ class TrainingSuite:
     def _checks(self) -> list[Trial]:
         """Every competitor of every task: settings and sizes differ between them."""
         fields = {"phases": (), "length": 0, "batch": 1}
-        return [_without_training(self._trial("check", c, c.recipe, dict(fields))) for c in self.competitors]
+        trials = [_without_training(self._trial("check", c, c.recipe, dict(fields))) for c in self.competitors]
+        return [replace(t, source=f"{t.source} {self.context.known['engine_hash']}") for t in trials]  # the checks' own
 
     def _costs(self) -> list[Trial]:
         # On a GPU in a child of their own: the profiler that names kernels may slow what is timed after it.

@@ -55,7 +55,7 @@ class Recipe(BaseModel):
         save_weights: keep the tested weights in the run folder; "first": of the first seed only.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     batch: Count
     lr: Annotated[float, Field(gt=0)] = 1e-3

@@ -205,10 +205,9 @@ def train(trial: Trial, session: Session, places: Places, run_folder: Path | Non
                     texts[split], scores = judged(writes, split, found)
                     _send_scores(session, "test", split, scores)
                 if outcome.count_T:
-                    last = max((t + 1 for t, n in enumerate(outcome.count_T) if n), default=0)
-                    sums = zip(outcome.loss_T[:last], outcome.count_T[:last], strict=True)
+                    sums = zip(outcome.loss_T, outcome.count_T, strict=True)
                     losses = [round(x / n, 6) if n else None for x, n in sums]
-                    positions[split] = {"loss": losses, "count": outcome.count_T[:last]}
+                    positions[split] = {"loss": losses, "count": outcome.count_T}
         if positions:
             session.extra("positions", positions)
         if writes is not None and run_folder is not None:

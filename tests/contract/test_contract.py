@@ -195,5 +195,8 @@ class TestChecksCanFail:
 @pytest.mark.parametrize("most", [8, 20, 33])
 def test_checks_keep_to_the_longest_that_is_accepted(name: str, most: int) -> None:
     subject = Subject(ARCHITECTURES.get(name), {"positions": "learned", "max_length": most}, "causal")
-    for check in (*conformance.QUICK_CHECKS.values(), conformance.check_streaming, conformance.check_padding):
+    checks = (conformance.check_streaming, conformance.check_padding, conformance.check_receptive_field)
+    for check in (*conformance.QUICK_CHECKS.values(), *checks):
         check(subject)
+    conformance.check_reference(subject, 100)
+    conformance.check_costs(replace(subject, settings={**subject.settings, "max_length": 600}))

@@ -171,13 +171,18 @@ def test_sick_and_film_reviews(tmp_path: Path) -> None:
 
 def test_film_reviews_by_their_numbers(tmp_path: Path) -> None:
     (tmp_path / "nltk").mkdir()
-    with zipfile.ZipFile(tmp_path / "nltk" / "movie_reviews.zip", "w") as archive:
-        for label in ("neg", "pos"):
-            for i in range(300):
-                archive.writestr(f"movie_reviews/{label}/cv{i:03}_1.txt", f"review {label} number {i} .")
-    work = build("film_reviews", Places(tmp_path, tmp_path / "cache"))
-    for split, numbers in (("train", range(100)), ("tune", range(100, 200)), ("test", range(200, 300))):
-        assert {int(e.texts[0].split()[3]) for e in work.examples[split]} == set(numbers)
+    for top, count in (("movie_reviews/", 300), ("", 300), ("", 199)):
+        with zipfile.ZipFile(tmp_path / "nltk" / "movie_reviews.zip", "w") as archive:
+            for label in ("neg", "pos"):
+                for i in range(count):
+                    archive.writestr(f"{top}{label}/cv{i:03}_1.txt", f"review {label} number {i} .")
+        if count < 300:
+            with pytest.raises(DataMissing, match="fewer than 300 reviews in its folder 'neg'"):
+                build("film_reviews", Places(tmp_path, tmp_path / "cache"))
+            continue
+        work = build("film_reviews", Places(tmp_path, tmp_path / "cache"))
+        for split, numbers in (("train", range(100)), ("tune", range(100, 200)), ("test", range(200, 300))):
+            assert {int(e.texts[0].split()[3]) for e in work.examples[split]} == set(numbers)
 
 
 def own(folder: Path, lines: list[str], **settings: Any) -> Any:
@@ -202,6 +207,13 @@ def test_a_pair_and_a_value_of_ones_own(tmp_path: Path) -> None:
         tmp_path, ["one,two,how", *rows], texts=["one", "two"], label="how", kind="regression", metrics=["spearman"]
     )
     assert work.primary == "spearman" and work.texts == 2 and work.shape.loss == "squared_error"
+
+
+def test_what_leaves_nothing_to_train_on_and_a_very_long_text(tmp_path: Path) -> None:
+    (tmp_path / "test.csv").write_text("text,label\na,x\nb,y\n")
+    with pytest.raises(ValueError, match="nothing is left to train on"):
+        own(tmp_path, ["text,label", "foo,x", "Foo,y"], test_path=str(tmp_path / "test.csv"))
+    assert own(tmp_path, ["text,label", *ROWS, f"{'long ' * 40_000},good"]).data.labels == ("bad", "good")
 
 
 def test_a_table_of_no_known_kind(tmp_path: Path) -> None:

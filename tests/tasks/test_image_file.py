@@ -53,6 +53,15 @@ def test_train_and_test_folders(tmp_path: Path) -> None:
         build(tmp_path / "set", tmp_path)
 
 
+def test_a_class_more_to_train_on_moves_the_labels_of_the_test(tmp_path: Path) -> None:
+    """The test folder is as it was, and in the cache."""
+    folder(tmp_path / "set" / "train", ("bee", "cat"))
+    folder(tmp_path / "set" / "test", ("bee", "cat"), count=3)
+    assert sorted(set(build(tmp_path / "set", tmp_path).labels["test"].tolist())) == [0, 1]
+    folder(tmp_path / "set" / "train", ("ant",))
+    assert sorted(set(build(tmp_path / "set", tmp_path).labels["test"].tolist())) == [1, 2]
+
+
 @pytest.mark.parametrize("as_struct", [True, False])
 def test_a_parquet_file(tmp_path: Path, as_struct: bool) -> None:
     import pyarrow as pa
@@ -70,6 +79,17 @@ def test_a_parquet_file(tmp_path: Path, as_struct: bool) -> None:
     pq.write_table(pa.Table.from_pylist([{"picture": b"", "label": 1}]), tmp_path / "odd.parquet")
     with pytest.raises(ValueError, match="no column 'image'; it has picture, label"):
         build(tmp_path / "odd.parquet", tmp_path)
+    pq.write_table(pa.Table.from_pylist([{"image": "a.png", "label": i} for i in (1, 2)]), tmp_path / "odd.parquet")
+    with pytest.raises(ValueError, match="column 'image': str, not the bytes of an image file"):
+        build(tmp_path / "odd.parquet", tmp_path)
+    pq.write_table(
+        pa.table({"image": pa.array([], pa.binary()), "label": pa.array([], pa.int64())}), tmp_path / "odd.parquet"
+    )
+    with pytest.raises(ValueError, match=r"odd.parquet: no rows of data"):
+        build(tmp_path / "odd.parquet", tmp_path)
+    (tmp_path / "odd.parquet").write_bytes(b"text")
+    with pytest.raises(ValueError, match=r"odd.parquet is no parquet file \(.*\)"):
+        build(tmp_path / "odd.parquet", tmp_path)
 
 
 def test_what_is_no_image_and_what_is_grey_is_counted(tmp_path: Path) -> None:
@@ -78,9 +98,11 @@ def test_what_is_no_image_and_what_is_grey_is_counted(tmp_path: Path) -> None:
     whole = (root / "dog" / "0.png").read_bytes()
     (root / "dog" / "half.png").write_bytes(whole[: len(whole) // 2])
     picture(root / "dog" / "grey.png", 7, "L")
+    Image.fromarray(np.full((8, 8), 40_000, dtype=np.uint16)).save(root / "dog" / "deep.png")
     made = build(root, tmp_path)
     said = made.facts["left out or changed"]
     assert "2 files that are no readable image left out (such as cat/broken.png)" in said
+    assert "1 images of more than 8 bits a colour left out: save them with 8 (such as dog/deep.png)" in said
     assert "1 grey images among colour ones read as colour (such as dog/grey.png)" in said
     assert sum(made.facts["sizes"].values()) == 21
     assert build(root, tmp_path).facts["left out or changed"] == said  # from the cache too

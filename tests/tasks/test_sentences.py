@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections import Counter
@@ -21,7 +22,7 @@ from tasks.batching import POOL, Buckets
 from tasks.metrics import ACCURACY, PEARSON, SPEARMAN
 from tasks.sentences import Labelled, SentenceConfig, SentenceTask, share_of, shortened
 from tasks.tables import Example
-from tasks.text import Words
+from tasks.text import Characters, Words
 
 WORDS = ("the", "a", "dog", "cat", "runs", "sleeps", "and", "or", "not", "very", "old", "big", "small", "one", "two")
 
@@ -211,3 +212,9 @@ def test_texts_that_are_alike_are_not_learnt_from_and_tested_on() -> None:
     rest, share = share_of([*plain, *loud], 0.2, 1000, classes=True)
     keys = [{tuple(map(alike, e.texts)) for e in part} for part in (rest, share)]
     assert not keys[0] & keys[1] and 0.2 <= len(share) / 400 < 0.45 and len(rest) + len(share) == 400
+
+
+def test_a_tokenizer_without_an_end_of_line_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.json").write_text(json.dumps(Characters.learn("only letters").state))
+    with pytest.raises(ValueError, match="this tokenizer has no end of line"):
+        task(tmp_path, tokenizer_file=str(tmp_path / "t.json"))

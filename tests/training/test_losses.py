@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -14,8 +15,8 @@ from torch.nn import functional as F
 
 from bench.contract import Batch, TaskShape
 from bench.frontends import apart, compare, pool
-from bench.models import build_model
-from bench.registry import ARCHITECTURES
+from bench.models import build_model, build_task
+from bench.registry import ARCHITECTURES, TASKS
 from bench.training.evaluate import evaluate
 from bench.training.loop import Training
 from bench.training.losses import loss_sum, predictions
@@ -78,6 +79,23 @@ def test_perfect_and_correct_are_counted() -> None:
     task.sequences = lambda split, count, start=0: [torch.tensor([1, 2, 3, 4])] * count  # type: ignore[method-assign]
     outcome = evaluate(Oracle(), task, "test", 2, "cpu", nullcontext)
     assert (outcome.count, outcome.correct, outcome.sequences, outcome.perfect) == (12, 10, 4, 2)
+
+
+def test_positions_end_where_a_split_does() -> None:
+    """A longer test split must not put empty places behind the recall of a shorter one."""
+    task: Any = build_task(TASKS.get("copy_memory"), {"delay": 5, "test_lengths": [60]}, "causal", None)
+
+    class Oracle(torch.nn.Module):
+        def forward(self, ids: torch.Tensor, keep: torch.Tensor | None = None) -> torch.Tensor:
+            blank = F.one_hot(torch.full_like(ids, 8), 10).float()
+            blank[:, -10:] = F.one_hot(ids[:, :10], 10).float()
+            return blank * 100
+
+    for split, length in (("test", 25), ("test_60", 60)):
+        outcome = evaluate(Oracle(), task, split, 500, "cpu", nullcontext)
+        assert len(outcome.loss_T) == len(outcome.count_T) == length
+        scores = {s.metric: s.value for s in task.scores(split, outcome)}
+        assert scores["recall_accuracy"] == scores["perfect"] == 1.0
 
 
 def test_squared_error() -> None:

@@ -72,6 +72,8 @@ def test_a_share_scales_every_budget() -> None:
         {"stepz": 3},
         {"lr": 0},
         {"clip": -1},
+        {"clip": float("inf")},
+        {"target": float("nan")},
         {"keep": "worst"},
         {"teacher_forcing": 1.5},
         {"teacher_forcing": 0.5, "decoder": "prefix"},
