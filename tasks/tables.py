@@ -126,7 +126,7 @@ def _rows(path: Path, form: Form, columns: Columns, asked: Sequence[str]) -> Ite
 def _cells(path: Path, text: str, form: Form) -> Iterator[tuple[int, list[str]]]:
     if form == "csv":
         csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))  # its own limit would refuse a long text
-        reader = csv.reader(StringIO(text, newline=""))
+        reader = csv.reader(StringIO(text, newline=""), strict=True)
         try:
             for cells in reader:
                 if cells:
