@@ -271,7 +271,10 @@ class TrainSpec(_Strict):
 
     def recipe_of(self, task: str, change: dict[str, Any] | None = None, where: str = "") -> Recipe:
         """The recipe of one task, with an ablation's change. Raises ValueError naming the setting that is wrong."""
-        merged = {**self.recipe, **self.tasks[task].recipe, **(change or {})}
+        usual = {**self.recipe, **self.tasks[task].recipe}
+        if "lr" in usual:
+            raise ValueError(f"recipe of {task}: lr is what the search tries; set search.lr to one rate or several")
+        merged = {**usual, **(change or {})}
         try:
             return Recipe.model_validate(merged)
         except ValidationError as error:

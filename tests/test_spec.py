@@ -59,6 +59,11 @@ def test_what_tasks_set_for_quick_does_not_stay_in_other_presets(name: str, pres
             assert plans[1].search is None or plans[1].search != plans[0].search, f"{task}: quick's search"
 
 
+def test_a_learning_rate_is_named_where_it_is_searched() -> None:
+    with pytest.raises(SpecError, match=r"lr is what the search tries; set search\.lr to one rate or several"):
+        resolve(load_suite("lm"), "smoke", {"recipe.lr": 0.1})
+
+
 def test_a_change_as_the_baseline_of_others() -> None:
     suite = load_suite("translation")
     with pytest.raises(SpecError, match="mark one change with baseline: true"):

@@ -19,6 +19,7 @@ SMALL = (
     *("--suite", "translation", "--preset", "smoke", "--device", "cpu", "--set", "target=50000"),
     *("--set", "memory_share=0.2", "--set", "recipe.steps=16", "--set", "recipe.evaluate_every=8"),
     *("--set", "changes.gru.one vector.recipe.write_most=1e0"),  # a word, to YAML: what a plan allows must run
+    *("--set", "changes.gru.one vector.recipe.lr=0.004", "--set", "search={lr: [0.003, 0.006], share: 0.5}"),
     *("--set", "settings.attention={positions: learned, max_length: 320}"),
     *("--tasks", str(EXAMPLES / "menu.yaml")),
 )
@@ -41,6 +42,11 @@ def test_records_say_what_decoder_wrote_and_what_it_is_worth(
         ("gru", "one vector", "matched, none"),
         ("attention", "", "matched, dot"),
     }
+    # A learning rate that a change names is not searched; the others have had their tries.
+    rates = {(r.architecture, r.variant): r.extra["recipe"]["lr"] for r in finals}
+    assert rates.pop(("gru", "one vector")) == 0.004 and set(rates.values()) <= {0.003, 0.006}
+    tries = [(r.architecture, r.variant) for r in records(out) if r.kind == "train" and r.regime == "tune"]
+    assert sorted(tries) == [("attention", "")] * 2 + [("gru", "baseline")] * 2
     for r in finals:
         found = {(m.phase, m.split, m.metric) for m in r.measurements}
         assert {
@@ -89,7 +95,8 @@ def test_the_page_shows_translations(done: tuple[subprocess.CompletedProcess[str
     _, out = done
     page = (out / "site" / "translation.html").read_text(encoding="utf-8")
     for words in ("Side by side", "Alignments", "What writing costs", "What beams cost", "Paired bootstrap",
-                  "gru · one vector: reads one vector of fixed size", "version:2"):  # fmt: skip
+                  "gru · one vector: reads one vector of fixed size", "version:2",
+                  "Not searched, with a learning rate that the plan gives it: gru · one vector"):  # fmt: skip
         assert words in page, words
 
 

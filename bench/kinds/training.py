@@ -64,6 +64,8 @@ class Competitor:
     found: dict[str, Any] = field(default_factory=dict)
     problem: str = ""
     status: str = "ok"
+    lr: float | None = None
+    """A learning rate of its own, which a change names: then nothing is searched."""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -191,7 +193,8 @@ class TrainingSuite:
             recipe = self.spec.recipe_of(task.name, {**self.spec.front_of(task.name, name), **change.get("recipe", {})})
             base = bool(change.get("baseline"))
             runs = source + self._shared(recipe)
-            yield Competitor(task.name, name, variant, runs, own, change.get("depth", depth), base, recipe)
+            lr = recipe.lr if "lr" in change.get("recipe", {}) else None
+            yield Competitor(task.name, name, variant, runs, own, change.get("depth", depth), base, recipe, lr=lr)
 
     def _shared(self, recipe: Recipe) -> str:
         """Source of the decoder, where it is another architecture's."""
@@ -289,14 +292,17 @@ class TrainingSuite:
 
     def _tries(self, c: Competitor) -> list[Trial]:
         task = self._task(c)
-        if len(task.search.lr) == 1:
+        if len(self._rates(c)) == 1:
             return []
         found = []
-        for lr in task.search.lr:
+        for lr in self._rates(c):
             recipe = c.recipe.scaled(task.search.share).model_copy(update={"lr": lr, "save_weights": False})
             fields = {"regime": "tune", "seed": SEARCH_SEED, "timeout": self.spec.train_timeout}
             found.append(self._trial("train", c, recipe, fields))
         return found
+
+    def _rates(self, c: Competitor) -> tuple[float, ...]:
+        return self._task(c).search.lr if c.lr is None else (c.lr,)
 
     def _final(self, c: Competitor, lr: Any, seed: int) -> Trial:
         recipe = c.recipe.model_copy(update={"lr": float(lr or 1.0)})
@@ -347,7 +353,7 @@ class TrainingSuite:
     # Before running: what it takes, and a part of it.
 
     def planned(self) -> list[Trial]:
-        finals = [self._final(c, c.found and self._task(c).search.lr[0], s) for c, s in self._rounds()]
+        finals = [self._final(c, c.found and self._rates(c)[0], s) for c, s in self._rounds()]
         return [*self.first, *self.tries, *finals, *self.decodes]
 
     def forecast(self) -> TrainingForecast:
@@ -358,7 +364,7 @@ class TrainingSuite:
         for c in sorted(self.competitors, key=lambda c: -order.index(c.task)):
             if not c.problem:
                 task = self._task(c)
-                trial = self._final(c, task.search.lr[0], 0)
+                trial = self._final(c, self._rates(c)[0], 0)
                 looks[c.key] = look = asker.look(trial, {"counted": c.architecture not in counted})
                 if look is not None:
                     look["task"] = task.seconds
@@ -410,7 +416,7 @@ class TrainingSuite:
             self.choices[c.key] = (
                 choose(tries, records, primary["metric"], primary["better"])
                 if tries
-                else only(*c.key, task.search.lr[0])
+                else only(*c.key, self._rates(c)[0])
             )
 
     def _finals(self) -> list[Trial]:
@@ -419,7 +425,7 @@ class TrainingSuite:
     def _finals_among(self, known: set[str]) -> list[Trial]:
         """Final trials, with whichever of its tries' settings, that are already known."""
         possible = (self._final(c, lr, seed) for c, seed in self._rounds() if not c.problem
-                    for lr in self._task(c).search.lr)  # fmt: skip
+                    for lr in self._rates(c))  # fmt: skip
         return [trial for trial in possible if trial.trial_id in known]
 
     # The plan, for people and for the page.

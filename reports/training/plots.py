@@ -348,7 +348,11 @@ def budget_words(task: TaskRun) -> str:
         if isinstance(share, int | float) and share < 1
         else ""
     )
-    return f"Every competitor was given {given}.{shorter} Its choice looks at the tuning split only."
+    own = [
+        short(label(name)) for name, choice in task.choices.items() if choice.status == "single" and not choice.tries
+    ]
+    alone = f" Not searched, with a learning rate that the plan gives it: {names(own)}." if own else ""
+    return f"Every competitor was given {given}.{shorter} Its choice looks at the tuning split only.{alone}"
 
 
 def forest(one: Ablation, cast: Cast, identity: str) -> list[Plot]:
