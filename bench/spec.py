@@ -225,7 +225,7 @@ class TrainSpec(_Strict):
         for name in self.tasks:
             self.recipe_of(name)
             for architecture in {*self.fronts, *self.tasks[name].fronts}:
-                self.recipe_of(name, self.front_of(name, architecture), f"fronts, {architecture}: ")
+                self.recipe_of(name, architecture, where=f"fronts, {architecture}: ")
         for study in self.studies:
             for name in study.tasks:
                 if name not in self.tasks:
@@ -243,9 +243,7 @@ class TrainSpec(_Strict):
                         f"changes, {architecture} '{name}': recipe is no mapping; write recipe: {{pooling: max}}"
                     )
                 for task in self.tasks if own else ():
-                    self.recipe_of(
-                        task, {**self.front_of(task, architecture), **own}, f"changes, {architecture} '{name}', "
-                    )
+                    self.recipe_of(task, architecture, own, f"changes, {architecture} '{name}', ")
                 if name == BASELINE or type(depth) is not int or depth < 1:
                     wrong = (
                         "has the baseline's own name" if name == BASELINE else f"depth {depth!r} is no number of layers"
@@ -269,12 +267,15 @@ class TrainSpec(_Strict):
                 raise ValueError(f"fronts, {architecture}: unknown key '{key}'; {did_you_mean(key, list(FRONT))}")
         return front
 
-    def recipe_of(self, task: str, change: dict[str, Any] | None = None, where: str = "") -> Recipe:
-        """The recipe of one task, with an ablation's change. Raises ValueError naming the setting that is wrong."""
+    def recipe_of(
+        self, task: str, architecture: str = "", change: dict[str, Any] | None = None, where: str = ""
+    ) -> Recipe:
+        """The recipe of one task, with the front end that an architecture has here, and with an ablation's change. Raises
+        ValueError naming the setting that is wrong."""
         usual = {**self.recipe, **self.tasks[task].recipe}
         if "lr" in usual:
             raise ValueError(f"recipe of {task}: lr is what the search tries; set search.lr to one rate or several")
-        merged = {**usual, **(change or {})}
+        merged = {**usual, **self.front_of(task, architecture), **(change or {})}
         try:
             return Recipe.model_validate(merged)
         except ValidationError as error:

@@ -88,6 +88,10 @@ def bracket(low: float, high: float) -> str:
     return f"[{power(low)}, {power(high)}]"
 
 
+def p_value(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def phase(name: str) -> str:
     return {"forward": "forward", "forward_backward": "forward + backward",
             "forward_1_thread": "forward, 1 thread"}.get(name, name.replace("_", " "))  # fmt: skip

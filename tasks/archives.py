@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError)  # what reading says of an archive that was cut short
 MOST_BYTES = 1 << 30  # unpacked; a few kilobytes can be made to stand for more than any memory holds
 
 
@@ -36,5 +37,5 @@ def unzip(path: Path, wanted: Callable[[str], bool], most: int = MOST_BYTES) -> 
                 raise Damaged(f"unpacks to {size:,} bytes, more than {most:,}")
             return {member.filename: archive.read(member) for member in members}  # no more than the size it states
     # zipfile says so of encrypted members, and of ways of packing that it does not know
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
+    except (*DAMAGED, RuntimeError, NotImplementedError, ValueError) as error:
         raise Damaged(f"damaged: {error}") from error

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ import numpy as np
 
 from bench.contract import DataMissing, Mode, Places, Reference
 from bench.registry import register_task
+from tasks.archives import DAMAGED
 from tasks.decoding import decode, in_words, kept
 from tasks.images import ImageConfig, ImageTask, Part, Pictures
 from tasks.skipped import Skipped
@@ -84,7 +83,7 @@ class Published:
                     return content["images"][:, None], content["labels"].astype(np.int64), ""
             skipped = Skipped()
             images, labels = decode(parquet_rows(path), 0, self.grey, skipped)
-        except (KeyError, ValueError, OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        except (KeyError, ValueError, OSError, *DAMAGED) as error:
             raise self._missing(f"{path} is not as expected ({' '.join(str(error).split())})") from error
         return images, labels, in_words(skipped)
 

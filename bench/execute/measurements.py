@@ -163,16 +163,13 @@ def _check(trial: Trial, session: Session) -> None:
     entry = ARCHITECTURES.get(trial.architecture)
     grid = cast(tuple[int, int], tuple(trial.grid)) if trial.grid else None
     quick = QUICK_CHECKS if grid is None or not entry.images else QUICK_CHECKS_OF_GRIDS
-    checks = dict.fromkeys(_modes(trial), quick)
-    if trial.decoder and "causal" in checks:
-        checks["causal"] = {**quick, "streaming": check_streaming}
-    subjects = [(Subject(entry, trial.settings, m, trial.width, trial.depth, grid), c) for m, c in checks.items()]
-    if shared := trial.decoder and _shared(trial):
+    subjects = [(Subject(entry, trial.settings, m, trial.width, trial.depth, grid), quick) for m in _modes(trial)]
+    if shared := _shared(trial):
         entry, settings = shared_writer(shared, trial.settings)
-        writer = Subject(entry, settings, "causal", trial.width, trial.depth)
-        subjects.append((writer, {**QUICK_CHECKS, "streaming": check_streaming}))
-    for subject, wanted in subjects:
-        for name, check in wanted.items():
+        subjects.append((Subject(entry, settings, "causal", trial.width, trial.depth), QUICK_CHECKS))
+    for subject, checks in subjects:
+        writes = {"streaming": check_streaming} if trial.decoder and subject.mode == "causal" else {}
+        for name, check in {**checks, **writes}.items():
             session.send("phase", name)
             check(subject)
 

@@ -184,13 +184,13 @@ class TrainingSuite:
         settings = {**self.spec.settings.get(name, {}), **task.plan.architecture_settings.get(name, {})}
         depth = task.plan.depth or self.spec.depth
         changes = self.spec.changes.get(name)
-        usual = self._usual(task, name)
+        usual = self.spec.recipe_of(task.name, name)
         if not any(change.get("baseline") for change in (changes or {}).values()):
             first = BASELINE if changes else ""
             yield Competitor(task.name, name, first, source + self._shared(usual), settings, depth, True, usual)
         for variant, change in (changes or {}).items():
             own = {**settings, **{k: v for k, v in change.items() if k not in OF_CHANGES}}
-            recipe = self.spec.recipe_of(task.name, {**self.spec.front_of(task.name, name), **change.get("recipe", {})})
+            recipe = self.spec.recipe_of(task.name, name, change.get("recipe", {}))
             base = bool(change.get("baseline"))
             runs = source + self._shared(recipe)
             lr = recipe.lr if "lr" in change.get("recipe", {}) else None
@@ -203,10 +203,6 @@ class TrainingSuite:
         (entry,) = architecture_entries(self.context, (recipe.shared_decoder,), [])
         return f" {entry['hash']}"
 
-    def _usual(self, task: LearntTask, architecture: str) -> Recipe:
-        """The task's recipe with the front end that the architecture has here."""
-        return self.spec.recipe_of(task.name, self.spec.front_of(task.name, architecture))
-
     def _started(self, task: LearntTask, name: str, source: str) -> Iterator[Competitor]:
         """The pretrained encoder, and the same one from nothing as its baseline."""
         start = self.starts.get(name)
@@ -217,7 +213,7 @@ class TrainingSuite:
                 status="unsupported",
             )  # fmt: skip
             return
-        recipe = self._usual(task, name).model_copy(update={"init": start.init})
+        recipe = self.spec.recipe_of(task.name, name).model_copy(update={"init": start.init})
         for variant, begun in ((BASELINE, None), ("pretrained", start)):
             yield Competitor(
                 task.name, name, variant, source, start.settings, start.depth, begun is None, recipe, begun

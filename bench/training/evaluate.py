@@ -67,10 +67,9 @@ class _Sums:
     def into(self, outcome: Outcome) -> Outcome:
         loss, correct, count, perfect = self.totals.tolist()
         outcome.loss, outcome.correct, outcome.count, outcome.perfect = loss, int(correct), int(count), int(perfect)
+        # The longest of all splits may have more places than this one.
         counted = self.by_position[2].nonzero()
-        last = (
-            int(counted[-1]) + 1 if len(counted) else 0
-        )  # the longest of all splits may have more places than this one
+        last = int(counted[-1]) + 1 if len(counted) else 0
         rows = self.by_position[:, :last].tolist()
         outcome.loss_T = rows[0]
         outcome.correct_T, outcome.count_T = [int(c) for c in rows[1]], [int(c) for c in rows[2]]

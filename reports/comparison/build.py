@@ -18,7 +18,7 @@ from reports.style import looks
 from reports.tables import LAST, Table, Value, thinned
 from reports.training.charts import Row, difference_chart
 from reports.training.tables import score_text
-from reports.words import digits, integer, names, quantity, short, signed
+from reports.words import digits, integer, names, p_value, quantity, short, signed
 
 TEMPLATE = "compare.html.j2"
 _ROWS = 24  # of a figure with one row a competitor
@@ -127,7 +127,7 @@ def _row(c: Change) -> list[Value]:
         *(_number(score_text(v) if c.kind == "score" else quantity(v, c.unit), v) for v in (c.a, c.b)),
         _number(_percent(value), value, small), _number(interval, low),
         Value(c.verdict, verdict=c.verdict),
-        _number("–" if not math.isfinite(p) else "< 0.001" if p < 0.001 else f"{p:.3f}", p),
+        _number("–" if not math.isfinite(p) else p_value(p), p),
         Value(c.how), _number(f"{c.n[0]}, {c.n[1]}", min(c.n)), Value(c.note),
     ]  # fmt: skip
 

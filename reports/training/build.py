@@ -174,10 +174,10 @@ def _section(one: Board, found: list[Ablation], data: RunData, there: Board | No
 
 
 def _pairs(one: Board) -> Table:
+    """Empty where a single seed tells nobody apart."""
     task = one.task
-    several = {s.name for s in one.ranked if s.rank is not None}
-    found = {names: pair for names, pair in one.pairs.items() if several.issuperset(names)}
-    seeds = {name: task.scores(name, task.test_split, task.primary.name) for name in several}
+    found = one.pairs if any(s.rank is not None for s in one.ranked) else {}
+    seeds = {s.name: task.scores(s.name, task.test_split, task.primary.name) for s in one.ranked}
     return pairs_table(f"{task.id}-pairs", found, seeds, task.primary.better, f"difference in {task.primary.words}")
 
 

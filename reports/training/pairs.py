@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from reports.paired import Pair
 from reports.tables import LAST, Table, Value
 from reports.training.data import Name, label
-from reports.words import signed
+from reports.words import p_value, signed
 
 FAMILY = "p of the paired t-test after Holm's correction over all pairs"
 ALONE = (
@@ -36,10 +36,12 @@ def pairs_table(
         ahead = (d.value >= 0) == (better == "higher")
         first, second, sign = (a, b, 1) if ahead else (b, a, -1)
         low, high = sorted((sign * d.low, sign * d.high))
+        size = effect_size(seeds[first], seeds[second])
         rows.append([
             Value(label(first)), Value(label(second)), Value(signed(sign * d.value), -abs(d.value), number=True),
-            Value(f"[{signed(low)}, {signed(high)}]" if d.n > 1 else "–", number=True), _p(pair.adjusted),
-            _effect(effect_size(seeds[first], seeds[second])), Value("better" if pair.significant else "not told apart"),
+            Value(f"[{signed(low)}, {signed(high)}]" if d.n > 1 else "–", number=True),
+            _finite(pair.adjusted, pair.adjusted, p_value), _finite(size, -abs(size), "{:.1f}".format),
+            Value("better" if pair.significant else "not told apart"),
         ])  # fmt: skip
     columns = ["competitor", "against", words, "95 % interval", "p (Holm)", "effect size", "verdict"]
     tell = {
@@ -50,10 +52,8 @@ def pairs_table(
     return Table(identity, columns, rows, [0, 1, 6], {}, (2, "asc"), tell)
 
 
-def _p(value: float) -> Value:
-    if math.isnan(value):
-        return Value("–", LAST, number=True)
-    return Value("< 0.001" if value < 0.001 else f"{value:.3f}", value, number=True)
+def _finite(value: float, order: float, text: Callable[[float], str]) -> Value:
+    return Value(text(value), order, number=True) if math.isfinite(value) else Value("–", LAST, number=True)
 
 
 def effect_size(a: Mapping[int, float], b: Mapping[int, float]) -> float:
@@ -62,7 +62,3 @@ def effect_size(a: Mapping[int, float], b: Mapping[int, float]) -> float:
     if len(gaps) < 2 or np.std(gaps, ddof=1) <= 1e-12 * max(1.0, float(np.abs(gaps).max())):
         return math.nan
     return float(gaps.mean() / np.std(gaps, ddof=1))
-
-
-def _effect(value: float) -> Value:
-    return Value(f"{value:.1f}", -abs(value), number=True) if math.isfinite(value) else Value("–", LAST, number=True)

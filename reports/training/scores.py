@@ -61,9 +61,10 @@ class Board:
     @property
     def learnt(self) -> list[Name]:
         """Those shown, in the same way, to be better than all that takes no learning; everybody where that is not known."""
-        if not self._untaught:
+        beating = [self._beating(r.value) for r in self._untaught]
+        if not beating:
             return [c.name for c in self.task.competitors]
-        return [s.name for s in self.ranked if all(s.name in self._beating(r.value) for r in self._untaught)]
+        return [s.name for s in self.ranked if all(s.name in names for names in beating)]
 
     @property
     def _untaught(self) -> list[Reference]:

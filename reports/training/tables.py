@@ -16,7 +16,7 @@ from reports.training.data import Competitor, Metric, Name, Reference, TaskRun, 
 from reports.training.looks import Cast
 from reports.training.scores import Board, Standing, average
 from reports.training.tuning import chosen_try, edge
-from reports.words import count, digits, duration, integer, memory, short, signed, trials
+from reports.words import count, digits, duration, integer, memory, p_value, short, signed, trials
 
 _NONE = Value("–", LAST, number=True)
 
@@ -292,7 +292,7 @@ def _effect_row(s: Standing, effect: Effect | None, task: TaskRun, cast: Cast) -
         _variant(cast, s), Value(effect.change if effect else "none"),
         _primary(task, s), _maybe(d.value if d else None, signed),
         _number(interval, d.low if d and d.n > 1 else LAST),
-        _maybe(p, lambda v: "< 0.001" if v < 0.001 else f"{v:.3f}"), Value(verdict),
+        _maybe(p, p_value), Value(verdict),
         _number(integer(size), size, parameters) if size else _NONE, time,
     ]  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from reports.canvas import Plot
@@ -95,11 +95,9 @@ def writing(board: Board, cast: Cast) -> Table:
         values = {metric: [measured(r, "write", metric, task.test_split) for r in records] for metric in wanted}
         if records and all(v is not None for found in values.values() for v in found):
             means = {metric: mean([v for v in found if v is not None]).value for metric, found in values.items()}
-            shown = {metric: Value(wanted[metric](v), v, number=True) for metric, v in means.items()}
-            shown["time_per_sentence"] = replace(
-                shown["time_per_sentence"], small=_together(records[0], task.test_split)
-            )
-            rows.append([who(cast, s.name), *shown.values()])
+            small = {"time_per_sentence": _together(records[0], task.test_split)}
+            shown = (Value(wanted[m](v), v, small.get(m, ""), number=True) for m, v in means.items())
+            rows.append([who(cast, s.name), *shown])
     columns = ["competitor", "time a sentence", "tokens written/s", "cut without an end"]
     tell = {
         1: "sentences of a batch go side by side; of a decoder-only model those of one length, so many on average",

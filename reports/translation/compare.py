@@ -17,6 +17,7 @@ from reports.training.looks import Cast
 from reports.training.scores import Board
 from reports.training.tables import who
 from reports.translation.read import Written
+from reports.words import p_value
 
 SAMPLES = 1000
 
@@ -60,7 +61,7 @@ def against_best(board: Board, written: Written, cast: Cast, lowercase: bool) ->
         adjusted = holm([math.nan if one.p is None else one.p for one in found])
         for name, one, p in zip(order, found, adjusted, strict=True):
             interval = "–" if one.mean is None else f"{one.mean:.1f} ± {one.half:.1f}"
-            shown = "compared with" if one.p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+            shown = "compared with" if one.p is None else p_value(p)
             rows.append([
                 who(cast, name), Value(f"{one.score:.2f}", one.score, number=True),
                 Value(interval, number=True), Value(shown, 0.0 if one.p is None else p, number=True),
