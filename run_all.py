@@ -65,7 +65,9 @@ def main(
         str, typer.Option(help="smoke, quick (default on a CPU), standard (default on a GPU) or full")
     ] = "",
     architectures: Annotated[str, typer.Option(help="comma-separated names; all by default")] = "all",
-    tasks: Annotated[str, typer.Option(help="comma-separated names, for suites that have several tasks")] = "",
+    tasks: Annotated[
+        str, typer.Option(help="comma-separated tasks or groups of the suite, or a file or folder of yours")
+    ] = "",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
     seeds: Annotated[int, typer.Option(help="rounds, each with its own initialisation and order; 0: the preset's")] = 0,
     set_: Annotated[list[str], typer.Option("--set", help="key=value, any setting of the suite; may be repeated")] = [],  # noqa: B006
@@ -101,7 +103,7 @@ def main(
     sample: Annotated[int, typer.Option(min=1, help="how many trials --verify takes")] = 8,
     draw: Annotated[int, typer.Option(help="which ones --verify takes: another number, other trials")] = 0,
     executor: Annotated[
-        str, typer.Option(help="local: one trial at a time, here; ray: many, see docs/cluster.md")
+        str, typer.Option(help="local: on this machine; ray: on many devices, see docs/cluster.md")
     ] = "local",
     address: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="of the Ray cluster; by default this machine's, or a new one of it")
@@ -129,7 +131,8 @@ def main(
     python run_all.py --suite scaling      then open reports/site/index.html
 
     The same command again goes on where it stopped. Exit status: 0 done (running out of memory or time is a result),
-    1 done, but some trials failed (or --fail-if-worse found something), 2 nothing done: bad input, 130 interrupted.
+    1 some trials failed (or --verify, --rerun or --fail-if-worse found something), 2 stopped in one line: bad input, or no
+    room for records or the page (finished trials are kept), 130 interrupted.
     """
     try:
         places = _places(out, data_dir)

@@ -131,6 +131,10 @@ class Generation(_Strict):
     samplers: tuple[Sampler, ...] = ()
 
 
+Changes = dict[str, dict[str, dict[str, Any]]]
+"""By architecture, named changes of it."""
+
+
 class TaskPlan(_Strict):
     """One task of a suite: its own settings, and what of the suite's settings is different for it."""
 
@@ -144,6 +148,7 @@ class TaskPlan(_Strict):
     architectures: tuple[str, ...] | None = None
     architecture_settings: dict[str, dict[str, Any]] = {}
     fronts: dict[str, dict[str, Any]] = {}
+    changes: Changes | None = None  # in place of the suite's
 
 
 class Study(_Strict):
@@ -181,7 +186,8 @@ class TrainSpec(_Strict):
         search: what is tried before. seeds: final trials of each competitor.
         leave_out: architectures that "all" does not mean here.
         changes: ablations: by architecture, named changes of its settings (or of `depth`, or of the `recipe`), each trained
-            as a competitor. One of them may be the `baseline` of the others, in place of the unchanged architecture.
+            as a competitor. One of them may be the `baseline` of the others, in place of the unchanged architecture. A task
+            may have changes of its own in place of these.
         decode_lengths: contexts at which generation is timed; empty for none. decode_batches: batches at which writing is
             timed too, at the first of these contexts. decode_beams: beams with which a search is timed there, at the
             largest batch.
@@ -207,7 +213,7 @@ class TrainSpec(_Strict):
     studies: tuple[Study, ...] = ()
     fronts: dict[str, dict[str, Any]] = {}
     settings: dict[str, dict[str, Any]] = {}
-    changes: dict[str, dict[str, dict[str, Any]]] = {}
+    changes: Changes = {}
     decode_lengths: tuple[Positive, ...] = ()
     decode_batches: tuple[Positive, ...] = ()
     decode_beams: tuple[Positive, ...] = ()
@@ -232,32 +238,42 @@ class TrainSpec(_Strict):
                     raise ValueError(
                         f"study '{study.title}' names '{name}', tasks does not; {did_you_mean(name, list(self.tasks))}"
                     )
-        for architecture, changes in self.changes.items():
-            marks = [change["baseline"] for change in changes.values() if "baseline" in change]
-            if marks not in ([], [True]):
-                raise ValueError(f"changes, {architecture}: mark one change with baseline: true, or none")
-            for name, change in changes.items():
-                depth = change.get("depth", 1)
-                if not isinstance(own := change.get("recipe", {}), dict):
-                    raise ValueError(
-                        f"changes, {architecture} '{name}': recipe is no mapping; write recipe: {{pooling: max}}"
-                    )
-                for task in self.tasks if own else ():
-                    self.recipe_of(task, architecture, own, f"changes, {architecture} '{name}', ")
-                if name == BASELINE or type(depth) is not int or depth < 1:
-                    wrong = (
-                        "has the baseline's own name" if name == BASELINE else f"depth {depth!r} is no number of layers"
-                    )
-                    raise ValueError(f"changes, {architecture} '{name}': {wrong}; change it")
+        self._changes_are_whole(
+            self.changes, [name for name, plan in self.tasks.items() if plan.changes is None], "changes"
+        )
+        for name, plan in self.tasks.items():
+            self._changes_are_whole(plan.changes or {}, [name], f"changes of {name}")
         for name in self.run:
             if name not in self.tasks:
                 raise ValueError(f"run names '{name}', tasks does not; {did_you_mean(name, list(self.tasks))}")
         return self
 
+    def _changes_are_whole(self, changes: Changes, tasks: list[str], where: str) -> None:
+        for architecture, named in changes.items():
+            marks = [change["baseline"] for change in named.values() if "baseline" in change]
+            if marks not in ([], [True]):
+                raise ValueError(f"{where}, {architecture}: mark one change with baseline: true, or none")
+            for name, change in named.items():
+                this = f"{where}, {architecture} '{name}'"
+                depth = change.get("depth", 1)
+                if not isinstance(own := change.get("recipe", {}), dict):
+                    raise ValueError(f"{this}: recipe is no mapping; write recipe: {{pooling: max}}")
+                for task in tasks if own else ():
+                    self.recipe_of(task, architecture, own, f"{this}, ")
+                if name == BASELINE:
+                    raise ValueError(f"{this}: has the baseline's own name; change it")
+                if type(depth) is not int or depth < 1:
+                    raise ValueError(f"{this}: depth {depth!r} is no number of layers; change it")
+
     @property
     def chosen(self) -> dict[str, TaskPlan]:
         """The tasks of this run."""
         return {name: plan for name, plan in self.tasks.items() if name in (self.run or self.tasks)}
+
+    def changes_of(self, task: str) -> Changes:
+        """What ablations change in one task: its own list, else the suite's."""
+        own = self.tasks[task].changes
+        return self.changes if own is None else own
 
     def front_of(self, task: str, architecture: str) -> dict[str, Any]:
         """What of a task's recipe is other for an architecture. Raises ValueError for settings of no front end."""

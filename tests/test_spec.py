@@ -73,6 +73,17 @@ def test_a_change_as_the_baseline_of_others() -> None:
     resolve(suite, "smoke", {"changes": {"gru": {"a": {"baseline": True, "depth": 1}, "b": {}}}})
 
 
+def test_changes_of_one_task_are_not_those_of_another() -> None:
+    suite = load_suite("translation_published")
+    spec = resolve(suite, "smoke", {})
+    assert spec.changes_of("multi30k@ladder").keys() == {"lstm", "gru", "conv1d", "attention"}
+    assert not spec.changes_of("multi30k@tiny")
+    with pytest.raises(SpecError, match="changes of multi30k@ladder, gru 'one vector': depth 0 is no number of layers"):
+        resolve(suite, "smoke", {"tasks.multi30k@ladder.changes.gru.one vector.depth": 0})
+    shared = resolve(load_suite("translation"), "smoke", {"tasks.catalogue.changes": {}})
+    assert not shared.changes_of("catalogue") and shared.changes_of("multi30k") == shared.changes != {}
+
+
 def test_lengths_double(suite: Any) -> None:
     assert resolve(suite, "smoke", {}).lengths == (64, 128, 256, 512)
     assert resolve(suite, "smoke", {"first_length": 100, "last_length": 399}).lengths == (100, 200)

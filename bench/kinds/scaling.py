@@ -99,7 +99,7 @@ class Scaling:
         return ScalingForecast(looks, traits, int(self.context.known["environment"]["threads"]))
 
     def _look(self, asker: Asker, cells: list[Trial]) -> dict[str, Any] | None:
-        """Passes of every fourth length of each regime, and a short trace."""
+        """Passes of every second length of each regime, and a short trace."""
         found: dict[str, Any] = {}
         for name in dict.fromkeys(t.regime for t in cells):
             sizes = sorted({(t.length, t.batch) for t in cells if t.regime == name})

@@ -101,7 +101,7 @@ class TrainingSuite:
 
     def _refuse_what_is_fixed(self) -> None:
         """Kept encoders are as the other run made them. Raises SpecError where a plan asks for others."""
-        if self.spec.changes:
+        if any(self.spec.changes_of(task) for task in self.spec.chosen):
             raise SpecError(f"--pretrained: suite '{self.context.suite.suite}' compares changes, kept encoders have none; "
                             "take a suite without changes, or leave --pretrained out")  # fmt: skip
         usual = resolve(self.context.suite, self.context.preset, {})
@@ -114,17 +114,16 @@ class TrainingSuite:
     def _wanted(self) -> tuple[str, ...]:
         if self.spec.architectures != "all":
             return self.spec.architectures
-        if self.spec.changes:
-            return tuple(self.spec.changes)
+        if all(lists := [self.spec.changes_of(task) for task in self.spec.chosen]):
+            return tuple(dict.fromkeys(name for changes in lists for name in changes))
         entries, left_out = self.context.known["architectures"], self.spec.leave_out
         return tuple(e["name"] for e in entries if e["name"] not in left_out and (self.images or not e["images"]))
 
     def _named(self) -> list[str]:
         """Every architecture that the settings name anywhere, to be checked for mistakes."""
         plans, spec = self.spec.chosen.values(), self.spec
-        by_tasks = [
-            name for plan in plans for name in (*(plan.architectures or ()), *plan.architecture_settings, *plan.fronts)
-        ]
+        lists = [(p.architectures or (), p.architecture_settings, p.fronts, p.changes or ()) for p in plans]
+        by_tasks = [name for of_task in lists for names in of_task for name in names]
         return [*spec.settings, *spec.changes, *spec.leave_out, *spec.fronts, *by_tasks]
 
     def _describe_tasks(self) -> list[LearntTask]:
@@ -164,7 +163,7 @@ class TrainingSuite:
         sizer = Sizer(self.context.pool)
         competitors = []
         for task in self.tasks:
-            allowed = task.plan.architectures
+            allowed = task.plan.architectures or tuple(self.spec.changes_of(task.name)) or None
             for entry in self.entries:
                 # A task's own list says which built-ins are worth the time; what the user brings or names is always run.
                 named = self.spec.architectures != "all" or entry["source"] != "built-in"
@@ -183,12 +182,12 @@ class TrainingSuite:
             return
         settings = {**self.spec.settings.get(name, {}), **task.plan.architecture_settings.get(name, {})}
         depth = task.plan.depth or self.spec.depth
-        changes = self.spec.changes.get(name)
+        changes = self.spec.changes_of(task.name).get(name, {})
         usual = self.spec.recipe_of(task.name, name)
-        if not any(change.get("baseline") for change in (changes or {}).values()):
+        if not any(change.get("baseline") for change in changes.values()):
             first = BASELINE if changes else ""
             yield Competitor(task.name, name, first, source + self._shared(usual), settings, depth, True, usual)
-        for variant, change in (changes or {}).items():
+        for variant, change in changes.items():
             own = {**settings, **{k: v for k, v in change.items() if k not in OF_CHANGES}}
             recipe = self.spec.recipe_of(task.name, name, change.get("recipe", {}))
             base = bool(change.get("baseline"))

@@ -50,8 +50,8 @@ def translate(payload: dict[str, Any], places: Places) -> list[dict[str, Any]]:
             ) from error
         net.eval()
         writer, who = cast(Writer, net), {"competitor": model["competitor"], "task": payload["task"]}
-        most = positions(writer)
-        if most is not None and max(len(ids), before_target(writer, len(ids)) + 1) >= most:
+        most, before = positions(writer), before_target(writer, len(ids))
+        if most is not None and (len(ids) > most or before + 1 >= most):
             note = f"{model['competitor']} has learnt {most} positions, too few for {len(ids)} tokens and a translation"
             found.append({**who, "note": note})
         else:
