@@ -34,7 +34,7 @@ TRAITS = Traits(modes=BOTH_MODES, time_exponent=1.0, memory_exponent=1.0, parall
 )
 def conv1d(config: Conv1dConfig, width: int, depth: int, causal: bool, grid: None = None) -> ResidualStack:
     reach = 1 + depth * (config.kernel - 1)
-    positions, traits = input_positions(config.positions, config.max_length, width, TRAITS)
+    positions, traits = input_positions(config.positions, config.max_length, width, config.init, TRAITS)
     return ResidualStack(
         lambda layer: ConvMixer(width, config.kernel, 1, causal), config, width, depth, traits, reach, positions
     )

@@ -168,5 +168,5 @@ def head_stack(
     receptive_field: int | None,
 ) -> ResidualStack:
     """A stack of attention mixers, with positions at the input where the configuration asks for them."""
-    positions, traits = input_positions(config.positions, config.max_length, width, traits)
+    positions, traits = input_positions(config.positions, config.max_length, width, config.init, traits)
     return ResidualStack(make_mixer, config, width, depth, traits, receptive_field, positions)

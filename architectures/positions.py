@@ -13,6 +13,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+from architectures.blocks import GPT2_STD
 from bench.contract import Traits
 
 
@@ -27,11 +28,12 @@ class SinusoidalPositions(nn.Module):
 
 
 class LearnedPositions(nn.Module):
-    """One learned vector a position (Gehring et al. 2017), up to `max_length`."""
+    """One learned vector a position, up to `max_length`, which begins as large as embedded tokens do (Gehring et al. 2017,
+    section 3.1): `std` 1 beside tokens of variance 1; far smaller ones stay unheard in a short training."""
 
-    def __init__(self, max_length: int, width: int) -> None:
+    def __init__(self, max_length: int, width: int, std: float) -> None:
         super().__init__()
-        self.table_LD = nn.Parameter(torch.randn(max_length, width) * 0.02)
+        self.table_LD = nn.Parameter(torch.randn(max_length, width) * std)
 
     def forward(self, x_BTD: Tensor, start: int) -> Tensor:
         stop = start + x_BTD.shape[1]
@@ -42,13 +44,16 @@ class LearnedPositions(nn.Module):
         return x_BTD + self.table_LD[start:stop]
 
 
-def input_positions(kind: str, max_length: int, width: int, traits: Traits) -> tuple[nn.Module | None, Traits]:
+def input_positions(
+    kind: str, max_length: int, width: int, init: str, traits: Traits
+) -> tuple[nn.Module | None, Traits]:
     """What adds positions of this kind to a stack's input, (x_BTD, start) -> (B, T, D), and the stack's traits with it; None
-    for kinds that are not added there."""
+    for kinds that are not added there. `init` is the block's: with "gpt2" tokens, and so learned positions, begin small."""
     if kind == "sinusoidal":
         return SinusoidalPositions(), traits
     if kind == "learned":
-        return LearnedPositions(max_length, width), replace(traits, max_length=max_length)
+        std = GPT2_STD if init == "gpt2" else 1.0
+        return LearnedPositions(max_length, width, std), replace(traits, max_length=max_length)
     return None, traits
 
 
