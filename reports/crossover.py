@@ -14,13 +14,15 @@ import numpy as np
 
 from reports.bootstrap import Series, quantiles
 
-Outcome = Literal["crosses", "throughout", "tie", "no common lengths"]
+Outcome = Literal["crosses", "throughout", "pulls ahead", "falls level", "tie", "no common lengths"]
 _LEAD = np.log(1.01)
 
 
 @dataclass(frozen=True)
 class Crossover:
-    """`winner` is lower (better) at the long end, from `length` on where the outcome is `crosses`.
+    """`winner` is lower (better) at the long end, from `length` on where the outcome is `crosses`; `throughout`, at every
+    common length; where it `pulls ahead`, from the measured `length` on, with nothing told apart before; where it `falls
+    level`, up to the measured `length`, with nothing told apart after. `tie`: whatever was before, equal at the long end.
 
     Lengths in tokens; `low` and `high` bound the crossing at 95 %, 0 and infinity where it may lie outside the range.
     `crossings` counts changes of order in the measured curves; `first` and `last` bound the common lengths.
@@ -67,16 +69,18 @@ def crossover(name_a: str, a: Series, name_b: str, b: Series) -> Crossover:
     lead = np.where((low > 0) & (gap > _LEAD), 1, np.where((high < 0) & (gap < -_LEAD), -1, 0))
     span: dict[str, Any] = {"first": int(common[0]), "last": int(common[-1])}
     decided = lead[lead != 0]
-    if lead[-1] == 0:
-        # Equal at the long end: no order is sustained, whatever happened before.
-        return Crossover(name_a, name_b, "tie", crossings=int((np.diff(decided) != 0).sum()), **span,
-                         ratio_at_last=float(np.exp(gap[-1])))  # fmt: skip
-    winner, loser = (name_b, name_a) if lead[-1] > 0 else (name_a, name_b)
-    ratio = float(np.exp(abs(gap[-1])))
     crossings = int((np.diff(decided) != 0).sum())
+    if lead[-1] == 0 and (crossings or not len(decided)):
+        # Equal at the long end: no order is sustained, whatever happened before.
+        return Crossover(name_a, name_b, "tie", crossings=crossings, **span, ratio_at_last=float(np.exp(gap[-1])))
+    winner, loser = (name_b, name_a) if decided[-1] > 0 else (name_a, name_b)
+    ratio = float(np.exp(abs(gap[-1])))
     if crossings == 0:
-        # Ties may lie at the short end, but the loser never led.
-        return Crossover(name_a, name_b, "throughout", winner, loser, crossings=0, **span, ratio_at_last=ratio)
+        apart, last = common[lead != 0], bool(lead[-1])
+        outcome: Outcome = "throughout" if len(apart) == len(common) else "pulls ahead" if last else "falls level"
+        # Noise may hide a lead at one length between others: it begins with the first, and ends with the last, that shows.
+        length = float("nan") if outcome == "throughout" else float(apart[0] if last else apart[-1])
+        return Crossover(name_a, name_b, outcome, winner, loser, length, crossings=0, **span, ratio_at_last=ratio)
     point = _last_crossing(gap[None, :], log_t)[0]
     drawn = _last_crossing(gaps, log_t)
     drawn = np.where(np.sign(gaps[:, -1]) == lead[-1], drawn, np.inf)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from reports.crossover import Crossover
 from reports.statistics import Analysis, ranks_at
-from reports.tables import verdict_counts
+from reports.tables import is_time, verdict_counts
 from reports.verdicts import MARGINS
 from reports.words import digits, integer, memory, phase, rounded, seconds, short
 from reports.words import names as joined
@@ -51,6 +52,7 @@ def _fastest(analysis: Analysis, regime: str, step: str) -> tuple[str, str, str]
     if length is None:
         return None
     times = _at(analysis, regime, step, "time", length)
+    reach = {a.name: a.receptive_field for a in analysis.data.architectures}
     ranks = ranks_at(analysis, regime, step, "time", length)
     first = sorted((n for n in ranks if ranks[n].low == 1), key=lambda n: times[n])
     slowest = max(times, key=lambda n: times[n])
@@ -59,6 +61,9 @@ def _fastest(analysis: Analysis, regime: str, step: str) -> tuple[str, str, str]
         detail += f"; the slowest, {short(slowest)}, takes {digits(times[slowest] / times[first[0]], 2)} times as long"
     who = joined([short(n) for n in first[:3]]) + (f" and {len(first) - 3} more" if len(first) > 3 else "")
     common = "the longest length that all finished" if len(times) > 1 else "the longest length"
+    near = [(n, tokens) for n in first[:3] if (tokens := reach[n]) is not None and tokens < length]
+    if near:
+        detail += f". {joined([f'{short(n)} sees {integer(tokens)} tokens' for n, tokens in near])} at this depth"
     tie = " (tied)" if len(first) > 1 else ""
     return who, f"fastest at {integer(length)} tokens, {common}{tie}", detail
 
@@ -82,8 +87,21 @@ def _doubling(analysis: Analysis, regime: str, step: str) -> tuple[str, str, str
     if low == high:
         return f"× {factors[low]:.1f}", "time for twice the length", low
     return (f"× {factors[low]:.1f} to × {factors[high]:.1f}", "time for twice the length, each at its own longest two",
-            f"least: {short(low)}{_longest(analysis, regime, step, low)}; "
-            f"most: {short(high)}{_longest(analysis, regime, step, high)}")  # fmt: skip
+            f"least: {_with_equals(analysis, regime, step, low, factors)}; "
+            f"most: {_with_equals(analysis, regime, step, high, factors)}")  # fmt: skip
+
+
+def _with_equals(analysis: Analysis, regime: str, step: str, name: str, others: Iterable[str]) -> str:
+    """An end of the range, how far it went, and how many others its interval does not leave out."""
+    fits = {n: judged.fit for n in others if (judged := analysis.fit(n, "cell", regime, step, "time")) is not None}
+    own = fits[name]
+    equal = [
+        n for n, f in fits.items() if n != name and f.local_low <= own.local_high and own.local_low <= f.local_high
+    ]
+    who = f"{short(name)}{_longest(analysis, regime, step, name)}"
+    if not equal:
+        return who
+    return f"{who}, not told apart from {short(equal[0]) if len(equal) == 1 else f'{len(equal)} others'}"
 
 
 def _longest(analysis: Analysis, regime: str, step: str, name: str) -> str:
@@ -184,7 +202,7 @@ def _growth(analysis: Analysis, regime: str, step: str) -> str:
         return ""
     last = [(unsettled, kinds.pop(unsettled))] if unsettled in kinds else []
     parts = [f"{how} for {joined(who)}" for how, who in (*kinds.items(), *last)]
-    return f"Time of a pass ({phase(step)}) grows {'; '.join(parts)}."
+    return f"Beyond its fixed cost, time of a pass ({phase(step)}) grows {'; '.join(parts)}."
 
 
 def _crossings(analysis: Analysis, regime: str, step: str) -> str:
@@ -206,21 +224,32 @@ def _stopped(analysis: Analysis, regime: str) -> str:
             else ""
         )
     parts = [f"{short(s.architecture)} at {integer(s.length)} tokens ({s.words})" for s in stops]
-    return f"Stopped early: {joined(parts)}."
+    where = analysis.data.regime_title(regime)
+    limit = analysis.data.plan.get("spec", {}).get("limit")
+    if limit and any(s.status == "timeout" for s in stops):
+        where += f"; this preset's limit is {seconds(limit)} a call"
+    return f"Stopped early ({where}): {joined(parts)}."
 
 
 def _verdicts(analysis: Analysis) -> str:
-    counts = verdict_counts(analysis)
-    total = sum(counts.values())
-    if not total:
-        return ""
-    against = sorted({f"{short(k.architecture)} ({k.metric.replace('_', ' ')}, {phase(k.phase)})"
-                      for k, j in analysis.fits.items() if j.verdict == "disagrees"})  # fmt: skip
-    more = f": {joined(against[:4])}{' and others' if len(against) > 4 else ''}" if against else ""
+    """Counts and bytes carry no noise, so their agreement says little of time: the two are told apart."""
+    parts = [
+        f"Of {sum(counts.values())} claims of theory about {what}, {_told(counts)}{_against(analysis, timed)}"
+        for what, timed in (("counts and exact bytes", False), ("time", True))
+        if sum((counts := verdict_counts(analysis, timed)).values())
+    ]
+    return ". ".join(parts) + "." if parts else ""
 
-    def said(verdict: str, one: str, many: str) -> str:
-        return f"{counts[verdict]} {one if counts[verdict] == 1 else many}"
 
-    return (f"Of {total} claims of theory, {said('agrees', 'agrees', 'agree')} with what was measured, "
-            f"{said('disagrees', 'disagrees', 'disagree')}{more}, and {said('not resolved', 'is', 'are')} not resolved "
-            "by this run.")  # fmt: skip
+def _told(counts: dict[str, int]) -> str:
+    verbs = {"agrees": ("agrees", "agree"), "disagrees": ("disagrees", "disagree"),
+             "not resolved": ("is not resolved by this run", "are not resolved by this run")}  # fmt: skip
+    if counts["agrees"] == sum(counts.values()) > 1:
+        return "all agree with what was found"
+    return joined([f"{n} {verbs[verdict][n != 1]}" for verdict, n in counts.items() if n])
+
+
+def _against(analysis: Analysis, timed: bool) -> str:
+    found = sorted({f"{short(k.architecture)} ({k.metric.replace('_', ' ')}, {phase(k.phase)})"
+                    for k, j in analysis.fits.items() if j.verdict == "disagrees" and is_time(k) == timed})  # fmt: skip
+    return f" (against: {joined(found[:4])}{' and others' if len(found) > 4 else ''})" if found else ""

@@ -227,8 +227,8 @@ def _machine(analysis: Analysis) -> Group:
             f"threads-{name}", f"Speed-up from 1 thread to {threads or 'all'}, {analysis.data.regime_title(name)}",
             _lines(analysis, {n: s for n, s in gains.items() if s}),
             Scale("speed-up", lambda v: f"{v:.1f}×", 1.0, "no gain", linear=True),
-            "Forward time with one thread over forward time with all, both of the same visit. 1.0× means that more cores do "
-            "not help.",
+            "Forward time with one thread over forward time with all, both of one visit in the first round, so bands show "
+            "its samples alone. 1.0× means that more cores do not help.",
         )  # fmt: skip
     return Group("machine", "Machine", "Use of the machine", "What this machine makes of it.", plots)
 
@@ -237,13 +237,13 @@ def _decode(analysis: Analysis) -> Group:
     plots = _chart(
         "decode-time", "Decoding: time a token",
         _beside(analysis, ("decode", "", "decode", "time")), Scale("time a token", seconds),
-        "One more token after a context of the given length, batch 1. Flat: the cost of a token does not depend on "
-        "what came before.",
+        "One more token after a context of the given length and of up to a hundred more, batch 1. Flat: the cost of a "
+        "token does not depend on what came before.",
     ) + _chart(
         "decode-state", "Decoding: size of the state",
         _beside(analysis, ("decode", "", "decode", "state_memory")),
         Scale("state", memory, binary=True),
         "What must be kept to go on after a context of the given length: a fixed state, or keys and values of all "
-        "tokens.",
+        "tokens. A state that is emptied whenever a window is full is at its least at multiples of that window.",
     )  # fmt: skip
     return Group("decode", "Decoding", "Decoding one token at a time", "The cost of generating text.", plots)

@@ -15,6 +15,7 @@ from reports.fits import MIN_LENGTHS, Fit, fit_counts, fit_power
 from reports.ranks import Rank, rank
 from reports.together import side_by_side
 from reports.verdicts import MARGINS, Verdict, judge_path, judge_time, judge_with_tail
+from reports.words import digits
 
 _MANY = 2000  # records: fewer are not worth a process
 EXACT_KINDS = ("graph", "path")
@@ -179,12 +180,32 @@ def _judge_time(analysis: Analysis, architecture: Architecture, key: Key, one: S
     if flops is not None and theory is not None and believed:
         kept = np.isin(flops.lengths, one.lengths)
         if kept.sum() >= MIN_LENGTHS:
-            values = flops.values[kept] / (flops.lengths[kept] if fixed_tokens else 1)
+            values = _work_done(analysis, architecture.name, flops)[kept] / (flops.lengths[kept] if fixed_tokens else 1)
             exact = np.zeros((1, int(kept.sum())))  # its interval is not looked at
             same = Series(flops.lengths[kept], values, exact, flops.rounds[kept], "FLOP", False)
             work = fit_power(same, _rng(key), with_offset=theory != 0)
+    if theory is not None and one.rounds.max() < 2:
+        return Judged(key, fit, theory, "not judged", "one round: how rounds differ is not known")
     verdict, why = judge_time(fit, theory, work)
-    return Judged(key, fit, theory, verdict, note or why)
+    return Judged(key, fit, theory, verdict, note or why or (_change(one) if theory == 0 else ""))
+
+
+def _work_done(analysis: Analysis, name: str, flops: Series) -> np.ndarray:
+    """FLOPs as a kernel does them: a causal one skips about half of the products of tokens with tokens, which are counted as
+    the reference computes them."""
+    mixing = analysis.find(name, "graph", "", "forward", "mixing_flops")
+    if (
+        analysis.data.plan.get("mode") != "causal"
+        or mixing is None
+        or mixing.lengths.tolist() != flops.lengths.tolist()
+    ):
+        return flops.values
+    return flops.values - 0.5 * mixing.values
+
+
+def _change(one: Series) -> str:
+    """How far a series that theory calls flat is from flat: an exponent is a small number even where much changes."""
+    return f"the longest takes {digits(one.values[-1] / one.values[0], 2)} times as long as the shortest"
 
 
 def _launches_overlap(analysis: Analysis) -> bool:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from reports.data import FAMILIES, Architecture, RunData
-from reports.fits import RESOLVED_WIDTH
+from reports.data import FAMILIES, Architecture, Key, RunData
+from reports.fits import P_HIGH, P_LOW, RESOLVED_WIDTH, Fit
 from reports.ranks import Rank
 from reports.statistics import Analysis, Judged, ranks_at, work_metric
 from reports.verdicts import SYMBOLS, shape_errors
@@ -122,13 +122,21 @@ def exponent(judged: Judged | None) -> Value:
     if not np.isfinite(fit.exponent):
         return Value("–", 99.0, fit.reason, title, judged.verdict)
     if fit.high - fit.low > RESOLVED_WIDTH:
-        return Value("?", 98.0, f"between {power(fit.low)} and {power(fit.high)}", title, judged.verdict)
+        return Value("?", 98.0, _ends(fit), title, judged.verdict)
     claim = f"theory {theory}" if theory else ""
     exact = power(fit.low) == power(fit.high)
-    small = "" if exact else bracket(fit.low, fit.high)
+    small = "" if exact else _ends(fit)
     if judged.note.startswith("by the last doubling"):
         small += f" last doubling {power(fit.local_slope)}"
     return Value(power(fit.exponent), fit.exponent, small, title, judged.verdict, claim=claim)
+
+
+def _ends(fit: Fit) -> str:
+    """The interval of an exponent; an end at the edge of what was searched is no bound."""
+    above, below = fit.high < P_HIGH - 0.01, fit.low > P_LOW + 0.01
+    if above and below:
+        return bracket(fit.low, fit.high)
+    return f"above {power(fit.low)}" if below else f"below {power(fit.high)}" if above else "no bound"
 
 
 def longest_path(analysis: Analysis, name: str) -> Value:
@@ -218,6 +226,9 @@ def leaderboard(analysis: Analysis) -> Table:
     return Table("leaderboard", columns, rows, [1, 2, 3], start, (4, "asc"), {
         4: "95 % interval of the rank by time of a training step; ranges may overlap",
         6: "time over that of the fastest at this length",
+        9: "on a CPU the pages that were touched: what of a workspace is not filled is not in it; can be below activations",
+        10: "matrix products and convolutions of one forward pass, as the reference computes them (a causal kernel skips "
+            "about half of the products of tokens with tokens)",
         11: "counted FLOPs over span of one forward pass",
     })  # fmt: skip
 
@@ -279,7 +290,7 @@ def cells(analysis: Analysis) -> Table:
                 _name(analysis, key.architecture), Value(regime), Value(phase(key.phase)),
                 Value(key.metric.replace("_", " ")), _number(integer(length), int(length)),
                 _number(integer(cell.batch), cell.batch), _number(quantity(one.values[i], one.unit), one.values[i]),
-                _number(quantity(low[i], one.unit), low[i]), _number(quantity(high[i], one.unit), high[i]),
+                *(_number(quantity(v[i], one.unit) if drawn > 1 else "–", v[i]) for v in (low, high)),
                 Value(str(len(cell.rounds)), len(cell.rounds), title=trials(cell.trials), number=True),
                 _number(str(drawn), drawn),
                 Value("unstable" if cell.unstable else ""),
@@ -303,7 +314,7 @@ def fits(analysis: Analysis) -> Table:
             _name(analysis, key.architecture),
             Value(analysis.data.regime_title(key.regime) if key.regime else "one sequence"), Value(phase(key.phase)),
             Value(decode + key.metric.replace("_", " ")), _number(power(fit.exponent), _last(fit.exponent)),
-            _number(bracket(fit.low, fit.high) if np.isfinite(fit.low) else "–", _last(fit.low)),
+            _number(_ends(fit) if np.isfinite(fit.low) else "–", _last(fit.low)),
             _number(theory, judged.theory if judged.theory is not None else 99.0),
             Value(judged.verdict, verdict=judged.verdict), _number(power(fit.local_slope), _last(fit.local_slope)),
             _number(f"{fit.n_lengths}", fit.n_lengths, f"{integer(fit.first_length)}–{integer(fit.last_length)}"),
@@ -387,10 +398,15 @@ def crossover_matrices(analysis: Analysis) -> list[Matrix]:
             else:
                 winner, loser = place[c.winner], place[c.loser]
                 span = f"{integer(c.first)} to {integer(c.last)}"
-                if c.outcome == "throughout":
-                    grid[winner][loser] = Value("throughout", small=f"{digits(c.ratio_at_last, 2)}× at {integer(c.last)}",
+                if c.outcome in ("throughout", "pulls ahead"):
+                    words = c.outcome if c.outcome == "throughout" else f"from {integer(int(c.length))}, tied before"
+                    grid[winner][loser] = Value(words, small=f"{digits(c.ratio_at_last, 2)}× at {integer(c.last)}",
                                                 verdict="wins", title=f"no crossing between {span}")  # fmt: skip
                     grid[loser][winner] = Value("–")
+                elif c.outcome == "falls level":
+                    grid[winner][loser] = Value(f"up to {integer(int(c.length))}", small=f"tied at {integer(c.last)}",
+                                                title=f"no crossing between {span}")  # fmt: skip
+                    grid[loser][winner] = Value("–", small=f"tied at {integer(c.last)}")
                 else:
                     interval = f"[{_end(c.low)}; {_end(c.high)}]"
                     note = f"; {c.crossings} changes of order, the last is given" if c.crossings > 1 else ""
@@ -408,7 +424,12 @@ def _end(value: float) -> str:
     return "shortest" if value <= 0 else "beyond" if np.isinf(value) else rounded(value)
 
 
-def verdict_counts(analysis: Analysis) -> dict[str, int]:
-    """How many claims of theory agree, disagree and are not resolved."""
-    found = [j.verdict for j in analysis.fits.values()]
+def is_time(key: Key) -> bool:
+    """Whether a claim is about time, which carries noise, and not about counts and exact bytes, which do not."""
+    return key.metric == "time"
+
+
+def verdict_counts(analysis: Analysis, timed: bool) -> dict[str, int]:
+    """How many claims of theory agree, disagree and are not resolved: of those about time, or of all others."""
+    found = [j.verdict for key, j in analysis.fits.items() if is_time(key) == timed]
     return {v: found.count(v) for v in SYMBOLS if v != "not judged"}  # type: ignore[arg-type]

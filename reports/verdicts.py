@@ -10,8 +10,9 @@ Margins: 0.02 for exact counts, 0.15 for time, 0.10 for memory.
 Two refinements, because theory speaks of T -> infinity and a run does not go there:
 
 - Time. Where even the counted FLOPs, fitted in the same way over the same lengths, grow with another exponent than the
-  asymptotic one, both are expectations: between them lies `not resolved`, only outside both lies `disagrees`. Where the
-  counts themselves contradict the claim, there is nothing to wait for, and time is judged by the claim alone.
+  asymptotic one, both are expectations: between them lies `not resolved`, only outside both lies `disagrees`, and there
+  only if the last doubling by itself lies outside too. Where the counts themselves contradict the claim, there is nothing
+  to wait for, and time is judged by the claim alone. What one round measured is not judged: how rounds differ is unknown.
 - Memory and counts. The slope of the last doubling stands beside the fit. It agrees if either agrees, and disagrees
   only if both do and the slope does not move toward theory from one doubling to the next.
 
@@ -58,10 +59,15 @@ def judge_time(fit: Fit, theory: float | None, work: Fit | None = None) -> tuple
         return "not resolved", fit.reason
     also = work.exponent if work is not None else None
     verdict = judge(fit.low, fit.high, theory, MARGINS["time"], also)
+    if verdict == "disagrees" and judge(fit.local_low, fit.local_high, theory, MARGINS["time"], also) != "disagrees":
+        return "not resolved", "the last doubling by itself does not contradict it"
     if verdict != "not resolved":
         return verdict, ""
     if also is not None and abs(also - theory) > MARGINS["time"]:
-        return verdict, f"over these lengths even the counted FLOPs grow as T^{also:.2f}; longer sequences would tell"
+        return (
+            verdict,
+            f"over these lengths even the FLOPs of the kernel grow as T^{also:.2f}; longer sequences would tell",
+        )
     return verdict, "the interval reaches beyond theory ± 0.15"
 
 

@@ -29,8 +29,9 @@ class Times:
 
 
 def spread(samples: list[float]) -> float:
-    """Interquartile range over the median; 0 for a single sample."""
-    low, middle, high = np.percentile(samples, [25, 50, 75])
+    """Interquartile range over the median; of fewer than four samples the whole range. 0 for a single sample."""
+    ends = [25, 50, 75] if len(samples) > 3 else [0, 50, 100]
+    low, middle, high = np.percentile(samples, ends)
     return float((high - low) / middle) if middle > 0 else 0.0
 
 
@@ -40,7 +41,7 @@ def sample_times(
     *,
     seconds: float,
     limit: float,
-    min_samples: int = 2,
+    min_samples: int = 3,
     max_samples: int = 100,
 ) -> Times:
     """Time `step` again and again.

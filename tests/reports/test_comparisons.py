@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,6 +42,17 @@ def test_no_crossing() -> None:
 
 def test_equal_curves_tie() -> None:
     assert crossover("a", curve(lambda t: t), "b", curve(lambda t: 1.001 * t, seed=1)).outcome == "tie"
+
+
+def test_a_lead_is_only_called_throughout_where_it_is() -> None:
+    late = np.array([1, 1, 1, 1, 1, 1, 1, 2.0])
+    c = crossover("a", curve(lambda t: t), "b", curve(lambda t: late * t, seed=1))
+    assert (c.outcome, c.winner, c.length) == ("pulls ahead", "a", 8192)
+    c = crossover("a", curve(lambda t: t), "b", curve(lambda t: late[::-1] * t + t * (t < 1000), seed=1))
+    assert (c.outcome, c.winner, c.length) == ("falls level", "a", 512)
+    both = np.array([2, 2, 1, 1, 0.5, 0.5, 1, 1.0])
+    c = crossover("a", curve(lambda t: t), "b", curve(lambda t: both * t, seed=1))
+    assert (c.outcome, c.winner, c.crossings) == ("tie", "", 1)
 
 
 def test_only_common_lengths_count() -> None:
@@ -93,6 +105,9 @@ def test_time_between_counted_work_and_theory_is_not_a_contradiction() -> None:
     assert judge_time(mixed, 2.0)[0] == "disagrees"
     verdict, why = judge_time(mixed, 2.0, mixed)
     assert verdict == "not resolved" and "longer sequences" in why
+    late = replace(mixed, local_slope=1.8, local_low=1.5, local_high=1.9)  # the last doubling is on its way
+    verdict, why = judge_time(late, 2.0)
+    assert verdict == "not resolved" and "last doubling" in why
     cubic = fit_power(curve(lambda t: t**3, noise=0.005), rng)
     assert judge_time(cubic, 2.0, mixed)[0] == "disagrees"
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -21,12 +22,13 @@ from reports import scaling_files
 from reports.canvas import spread
 from reports.csv_text import csv_cells
 from reports.data import load
+from reports.fits import P_HIGH, P_LOW
 from reports.headline import headline
 from reports.page import ReportError, render, render_index
 from reports.plots import groups
 from reports.scaling_files import fits_frame
 from reports.statistics import Analysis, analyse
-from reports.tables import leaderboard
+from reports.tables import exponent, leaderboard
 from results.store import Run
 from tests.synthetic_run import ARCHITECTURES, CROSSING, make_run
 
@@ -274,5 +276,25 @@ def test_a_law_of_growth_is_named_where_the_interval_lies_within_its_margin(
     judged = analysis.fits[key]
     fit = replace(judged.fit, exponent=(low + high) / 2, low=low, high=high)
     changed = Analysis(analysis.data, analysis.series, {key: replace(judged, fit=fit)})
-    (growth,) = [s for s in headline(changed).sentences if s.startswith("Time of a pass")]
+    (growth,) = [s for s in headline(changed).sentences if s.startswith("Beyond its fixed cost, time of a pass")]
     assert f"{words} for rnn" in growth
+
+
+def test_one_round_says_nothing_of_its_scatter(tmp_path: Path) -> None:
+    alone = analyse(load(make_run(tmp_path, seeds=(0,))))
+    verdicts: dict[bool, set[str]] = {True: set(), False: set()}
+    for key, judged in alone.fits.items():
+        verdicts[key.metric == "time"].add(judged.verdict)
+    assert verdicts[True] == {"not judged"} and "agrees" in verdicts[False]
+
+
+def test_counts_and_times_are_counted_apart(analysis: Analysis) -> None:
+    (said,) = [s for s in headline(analysis).sentences if "claims of theory" in s]
+    assert "about counts and exact bytes" in said and "about time" in said
+
+
+def test_an_end_at_the_edge_of_the_search_is_no_bound(analysis: Analysis) -> None:
+    judged = next(j for j in analysis.fits.values() if np.isfinite(j.fit.exponent) and not j.theory_text)
+    ends = {(1.73, P_HIGH): "above 1.73", (P_LOW, 1.2): "below 1.20", (P_LOW, P_HIGH): "no bound"}
+    for (low, high), words in ends.items():
+        assert exponent(replace(judged, fit=replace(judged.fit, low=low, high=high))).small == words
