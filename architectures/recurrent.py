@@ -89,6 +89,7 @@ class RecurrentMixer(Mixer):
             outputs.append(y_BCH)
         return (outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)), hidden
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch.compile would take the fused kernel apart, step by step
     def _call(
         self, x_BCD: Tensor, hidden: tuple[Tensor, ...], weights: list[Tensor], bidirectional: bool = False
     ) -> tuple[Tensor, ...]:

@@ -4,9 +4,6 @@ On an H100 in bf16 cuDNN's kernel was 1.5 times faster than flash at 64k tokens,
 for long sequences the choice is measured: once for each shape, forward and backward where gradients are needed. Short
 ones come in many shapes (padded batches), and take the first kernel of a fixed order that accepts them.
 
-Kernels want heads whose width is a multiple of 8 (with a mask, or in float32, they refuse others): narrower ones are padded
-with zeros, which changes no score.
-
 A mask with a gradient (a learned bias) leaves no choice: of the fused kernels only the memory-efficient one gives it.
 
 Legend: B batch, T queries, J keys, H heads, K width of a head.
@@ -23,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bench.scaled_dot import scaled_dot
+from bench.scaled_dot import HEAD_STEP, scaled_dot, with_wider_heads
 
 # Never MATH here: it stores the scores, which is what `attention_naive` is there to show.
 CANDIDATES = (SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION)
@@ -32,8 +29,7 @@ CANDIDATES = (SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend
 LEARNED_MASK = [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 TIMED_FROM = 1024  # tokens
-IN_ORDER = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION]
-HEAD_STEP = 8
+IN_ORDER = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]
 
 Key = tuple[object, ...]
 _chosen: dict[Key, SDPBackend] = {}
@@ -53,7 +49,7 @@ def attend(
     causal mask without storing it; it needs T == J and no other mask.
     """
     if q_BHTK.is_cuda and q_BHTK.shape[3] % HEAD_STEP:
-        return _padded(q_BHTK, k_BHJK, v_BHJK, mask, causal, scale)
+        return with_wider_heads(attend, q_BHTK, k_BHJK, v_BHJK, mask, causal, scale)
     product = partial(scaled_dot, q_BHTK, k_BHJK, v_BHJK, mask, causal, scale)
     if not q_BHTK.is_cuda:
         return product()
@@ -73,12 +69,6 @@ def attend(
         _chosen[key] = fastest(CANDIDATES, lambda b: _time(b, q_BHTK, k_BHJK, v_BHJK, mask, causal, needs_grad))
     with sdpa_kernel(_chosen[key]):
         return product()
-
-
-def _padded(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scale: float | None) -> Tensor:
-    width = q.shape[3]
-    q, k, v = (F.pad(t, (0, -width % HEAD_STEP)) for t in (q, k, v))
-    return attend(q, k, v, mask, causal, width**-0.5 if scale is None else scale)[..., :width]
 
 
 def fastest(candidates: tuple[SDPBackend, ...], seconds: Callable[[SDPBackend], float]) -> SDPBackend:

@@ -20,6 +20,11 @@ class Looks(Protocol):
         ...
 
 
+def looking(model: nn.Module) -> list[nn.Module]:
+    """The mixers of a model that look. `weights` is an everyday name, for a parameter as well: it must be a method."""
+    return [m for m in model.modules() if isinstance(m, Looks) and callable(m.weights)]
+
+
 def attention_maps(model: nn.Module, *inputs: Tensor | None) -> list[Tensor]:
     """Weights (B, H, T, T) of each such layer in order, from one pass of the model over `inputs`; empty where there is none.
 
@@ -31,7 +36,7 @@ def attention_maps(model: nn.Module, *inputs: Tensor | None) -> list[Tensor]:
         assert isinstance(module, Looks)
         found.append(module.weights(*args).detach())
 
-    handles = [m.register_forward_pre_hook(note) for m in model.modules() if isinstance(m, Looks)]
+    handles = [m.register_forward_pre_hook(note) for m in looking(model)]
     was_training = model.training
     model.eval()
     try:

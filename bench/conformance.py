@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from bench.contract import Mode
 from bench.measure.graph import Counter
 from bench.measure.path import receptive_field
-from bench.models import build_encoder
+from bench.models import awake, build_encoder, streams
 from bench.registry import Entry
 
 TOLERANCE = 1e-8
@@ -46,7 +46,7 @@ class Subject:
             self.entry, self.settings, self.width, self.depth, self.mode == "causal",
             seed=seed, device=device, dtype=torch.float64, grid=self.grid,
         )  # fmt: skip
-        return encoder.eval()
+        return awake(encoder).eval()
 
     @property
     def traits(self) -> Any:
@@ -71,12 +71,18 @@ def check_shape(subject: Subject, length: int = TOKENS) -> None:
         raise ContractBroken(f"forward returns {type(y_BTD).__name__}, the contract asks for one tensor")
     if y_BTD.shape != x_BTD.shape:
         raise ContractBroken(f"wrong shape: {tuple(x_BTD.shape)} in, {tuple(y_BTD.shape)} out")
+    if y_BTD.dtype != x_BTD.dtype:
+        raise ContractBroken(f"wrong number format: {_short(x_BTD)} in, {_short(y_BTD)} out")
     if not torch.isfinite(y_BTD).all():
         raise ContractBroken("outputs are NaN or infinite on standard normal inputs")
     if not torch.equal(y_BTD, again_BTD):
         raise ContractBroken(
             "the same input twice gives two outputs: state is kept on the module, or chance is at work"
         )
+
+
+def _short(x: Tensor) -> str:
+    return str(x.dtype).removeprefix("torch.")
 
 
 def check_causality(subject: Subject, length: int = TOKENS, cuts: Sequence[int] | None = None) -> None:
@@ -109,6 +115,27 @@ def _check_looks_ahead(encoder: nn.Module, x_BTD: Tensor, other_BTD: Tensor) -> 
     raise ContractBroken("claims to be bidirectional, but no output depends on a later input")
 
 
+def check_causality_in_training(subject: Subject, length: int = TOKENS) -> None:
+    """In training mode too a causal encoder's outputs know nothing of later inputs (a batch norm over tokens would). Both
+    passes draw the same; what draws from elsewhere, and so differs from itself, is not judged."""
+    if subject.mode != "causal":
+        return
+    length = subject.within(length)
+    encoder, x_BTD, cut = subject.build().train(), subject.inputs(2, length), length // 2
+    changed_BTD = torch.cat([x_BTD[:, :cut], subject.inputs(2, length, seed=1)[:, cut:]], dim=1)
+
+    def outputs(inputs_BTD: Tensor) -> Tensor:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return cast(Tensor, encoder(inputs_BTD))[:, :cut]
+
+    y_BTD = outputs(x_BTD)
+    if torch.equal(y_BTD, outputs(x_BTD)) and (outputs(changed_BTD) - y_BTD).abs().max() > TOLERANCE:
+        raise ContractBroken(
+            f"leaks the future in training mode: outputs before {cut} change with inputs from {cut} on"
+        )
+
+
 def check_gradients(subject: Subject, length: int = TOKENS) -> None:
     """Every parameter gets a gradient, through a random projection (a sum after a LayerNorm has none)."""
     encoder, x_BTD = subject.build(), subject.inputs(2, subject.within(length))
@@ -116,6 +143,8 @@ def check_gradients(subject: Subject, length: int = TOKENS) -> None:
     y_BTD = encoder(x_BTD)
     y_BTD.backward(torch.randn(y_BTD.shape, dtype=y_BTD.dtype, generator=torch.Generator().manual_seed(2)))
     for name, parameter in encoder.named_parameters():
+        if not parameter.requires_grad:
+            continue  # random features, say: what is not learnt needs no gradient
         if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
             raise ContractBroken(f"parameter {name} gets NaN or infinite gradients")
         if parameter.grad is None or not parameter.grad.abs().max() > 0:
@@ -133,18 +162,19 @@ def check_padding(subject: Subject, length: int = TOKENS) -> None:
         y_BTD, other_BTD = encoder(x_BTD, keep_BT), encoder(garbage_BTD, keep_BT)
         if (y_BTD - other_BTD)[keep_BT].abs().max() > TOLERANCE:
             raise ContractBroken("what stands at padding changes the output")
-        if (y_BTD[~keep_BT] != 0).any():
-            raise ContractBroken("outputs at padding are not zero")
         for row, real in enumerate(lengths_B.tolist()):
             alone_BTD = encoder(x_BTD[row : row + 1, :real])
             if (y_BTD[row : row + 1, :real] - alone_BTD).abs().max() > TOLERANCE:
-                raise ContractBroken(f"a sequence of {real} padded to {length} differs from the same alone")
+                among = f"padded to {length}" if real < length else "in a batch"
+                raise ContractBroken(f"a sequence of {real} {among} differs from the same alone")
+        if (y_BTD[~keep_BT] != 0).any():
+            raise ContractBroken("outputs at padding are not zero")
 
 
 def check_streaming(subject: Subject, length: int = TOKENS, chunks: tuple[int, ...] = (1, 5, 1, 17, 2)) -> None:
-    """Chunks through `step` equal one pass; a state may be used twice; causal encoders only."""
+    """Chunks through `step` equal one pass; a state may be used twice; causal encoders that stream only."""
     encoder: Any = subject.build()
-    if subject.mode != "causal":
+    if subject.mode != "causal" or not streams(encoder):
         return
     length = subject.within(length)
     x_BTD = subject.inputs(2, length)
@@ -173,7 +203,7 @@ def check_receptive_field(subject: Subject, length: int = 96) -> None:
         raise ContractBroken(f"receptive field is {found} tokens, declared {declared} (of {length})")
 
 
-def check_costs(subject: Subject, lengths: tuple[int, int] = (512, 1024)) -> None:
+def check_costs(subject: Subject, lengths: tuple[int, int] = (8192, 16384)) -> None:
     """Counted work and span grow as the traits say: token-to-token FLOPs where there are any, all FLOPs otherwise."""
     traits = subject.traits
     longest = subject.within(lengths[1])
@@ -231,10 +261,19 @@ def _check_causality_far(subject: Subject) -> None:
     check_causality(subject, 200, cuts=[cut for cut in (63, 64, 65, 128, 199) if cut < subject.within(200)])
 
 
+def check_causality_of_a_stranger(subject: Subject) -> None:
+    """What no test of ours holds is looked at where blocks of up to 1,024 tokens meet as well, and in training mode."""
+    length = subject.within(1100)
+    check_causality(subject, length, cuts=[cut for cut in (255, 256, 257, 700, 1025) if cut < length])
+    check_causality_in_training(subject)
+
+
 QUICK_CHECKS: dict[str, Callable[[Subject], None]] = {
     "shape": check_shape,
     "causality": _check_causality_far,
     "gradients": check_gradients,
+    "padding": check_padding,
+    "streaming": check_streaming,
 }
 
 

@@ -93,11 +93,16 @@ class Layered(StreamingEncoder, Protocol):
     """An encoder that lets something happen within each layer, behind the mixer: there a decoder looks at the source.
     One that does not is followed by a single look, behind its last layer."""
 
-    layers: int
+    layers: int  # a list of modules of that name makes no encoder of this kind: see `is_layered`
 
     def __call__(self, x_BTD: Tensor, keep_BT: Tensor | None = None, between: Between | None = None) -> Tensor: ...
 
     def step(self, x_BSD: Tensor, state: State, between: Between | None = None) -> tuple[Tensor, State]: ...
+
+
+def is_layered(encoder: object) -> bool:
+    """Whether an encoder is `Layered`: `layers` is an everyday name, so what stands behind it is looked at too."""
+    return isinstance(encoder, Layered) and isinstance(encoder.layers, int)
 
 
 @runtime_checkable

@@ -75,6 +75,29 @@ def build_encoder(
     return encoder.to(device=device, dtype=dtype)
 
 
+def awake(encoder: nn.Module) -> nn.Module:
+    """The encoder with parameters that begin at zero moved off it: a branch behind a gate of zero (ReZero, a last layer of
+    zeros) is there, but neither outputs nor gradients show it. For checks of who depends on whom, not for training."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            if parameter.is_floating_point() and not parameter.is_meta and not parameter.any():
+                noise = torch.randn(parameter.shape, dtype=torch.float64, generator=generator)
+                parameter.add_((0.02 * noise).to(parameter))
+    return encoder
+
+
+def streams(encoder: nn.Module) -> bool:
+    """Whether it can go on from a state: it has `initial_state` and `step`, and they are not there to say that it cannot."""
+    if not isinstance(encoder, StreamingEncoder):
+        return False
+    try:
+        encoder.initial_state(1, torch.device("cpu"), torch.float64)
+    except NotImplementedError:
+        return False
+    return True
+
+
 class SequenceModel(nn.Module):
     """Front end, encoder, head: all that is trained. Inputs and outputs are those of the task's shape."""
 
@@ -96,7 +119,7 @@ class SequenceModel(nn.Module):
 
     @property
     def streams(self) -> bool:
-        return isinstance(self.encoder, StreamingEncoder)
+        return streams(self.encoder)
 
     def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> State:
         """State of an encoder that has seen nothing; `dtype` is that of the inputs and says nothing where they are ids."""
@@ -184,7 +207,7 @@ def _build_decoder(
         entry, settings = shared_writer(plan.of, settings)
     decoder = build_encoder(entry, settings, width, depth, True, **options)
     traits = cast(Any, decoder).traits
-    if "causal" not in traits.modes or not isinstance(decoder, StreamingEncoder):
+    if "causal" not in traits.modes or not streams(decoder):
         raise ValueError(f"'{entry.name}' cannot write: a decoder is causal and goes on from a state")
     if plan.feeding and traits.parallel_in_time:
         raise ValueError(

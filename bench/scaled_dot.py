@@ -1,6 +1,9 @@
-"""`F.scaled_dot_product_attention`, around what torch is slow at on a CPU.
+"""`F.scaled_dot_product_attention`, around what torch is slow at.
 
-There the backward pass in bfloat16 is slower than in float32 where keys are few (6.7 times at 16 of them, even at 256,
+Fused kernels on a GPU want heads whose width is a multiple of 8 (with a mask, or in float32, they refuse others, and torch
+would store all scores): narrower ones are padded with zeros, which changes no score.
+
+On a CPU the backward pass in bfloat16 is slower than in float32 where keys are few (6.7 times at 16 of them, even at 256,
 faster from 512 on), and in float16 everywhere (docs/decisions/028): training looks at few keys in float32.
 
 Legend: B batch, T queries, J keys, H heads, K width of a head.
@@ -8,10 +11,13 @@ Legend: B batch, T queries, J keys, H heads, K width of a head.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+HEAD_STEP = 8  # of a head's width
 FEW = 256  # keys; below this float32 is the faster
 HALVES = (torch.bfloat16, torch.float16)
 
@@ -25,6 +31,8 @@ def scaled_dot(
     scale: float | None = None,
 ) -> Tensor:
     """softmax(scale q k) v, (B, H, T, K), in the number format that torch would give it; arguments as torch has them."""
+    if q_BHTK.is_cuda and q_BHTK.shape[3] % HEAD_STEP:
+        return with_wider_heads(scaled_dot, q_BHTK, k_BHJK, v_BHJK, mask, causal, scale)
     few = q_BHTK.device.type == "cpu" and k_BHJK.shape[2] < FEW
     trains = torch.is_grad_enabled() and q_BHTK.requires_grad
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else q_BHTK.dtype
@@ -36,3 +44,18 @@ def scaled_dot(
             q_BHTK.float(), k_BHJK.float(), v_BHJK.float(), mask, is_causal=causal, scale=scale
         )
     return y_BHTK.to(dtype)
+
+
+def with_wider_heads(
+    attend: Callable[..., Tensor],
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None,
+    causal: bool,
+    scale: float | None,
+) -> Tensor:
+    """What `attend` gives for heads padded to a multiple of HEAD_STEP, cut to the width that they had."""
+    width = q.shape[3]
+    q, k, v = (F.pad(t, (0, -width % HEAD_STEP)) for t in (q, k, v))
+    return attend(q, k, v, mask, causal, width**-0.5 if scale is None else scale)[..., :width]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.attention_maps import attention_maps
-from bench.contract import Between, DecoderPlan, Layered, State, StreamingEncoder, TaskShape
+from bench.contract import Between, DecoderPlan, Layered, State, StreamingEncoder, TaskShape, is_layered
 from bench.cross import CrossAttention, Keys, make_cross
 from bench.frontends import make_front_end, pool
 from bench.training.recipe import Embedding, Pooling
@@ -95,7 +95,7 @@ class EncoderDecoder(Writer):
     ) -> None:
         super().__init__(shape, width, embedding)
         self.encoder, self.decoder, self.pooling = encoder, decoder, pooling
-        self.layered = isinstance(decoder, Layered)
+        self.layered = is_layered(decoder)
         layers = cast(Layered, decoder).layers if self.layered else 1
         looks = self.plan.cross != "none"
         self.crosses = nn.ModuleList(make_cross(self.plan, width) for _ in range(layers if looks else 0))

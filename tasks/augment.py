@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,7 +63,7 @@ def cropped(image_BCYX: Tensor, most: int, random: np.random.Generator) -> Tenso
     """Each image moved by up to `most` pixels."""
     B, _, Y, X = image_BCYX.shape
     padded = F.pad(image_BCYX, (most, most, most, most))
-    start_2B = torch.from_numpy(random.integers(0, 2 * most + 1, (2, B))).to(image_BCYX.device)
+    start_2B = _on(random.integers(0, 2 * most + 1, (2, B)), image_BCYX)
     rows_BY = start_2B[0][:, None] + torch.arange(Y, device=image_BCYX.device)
     columns_BX = start_2B[1][:, None] + torch.arange(X, device=image_BCYX.device)
     b = torch.arange(B, device=image_BCYX.device)
@@ -141,12 +143,12 @@ def _grey(image: Tensor) -> Tensor:
     """(B, 1, Y, X): luma of ITU-R 601 for three channels, the mean for any other number."""
     if image.shape[1] != 3:
         return image.mean(1, keepdim=True)
-    weight = image.new_tensor([0.299, 0.587, 0.114])
+    weight = _constant((0.299, 0.587, 0.114), image.dtype, image.device)
     return (image * weight[:, None, None]).sum(1, keepdim=True)
 
 
 def _sharpness(image: Tensor, share: Tensor) -> Tensor:
-    kernel = image.new_tensor([[1, 1, 1], [1, 5, 1], [1, 1, 1]]) / 13
+    kernel = _constant(((1, 1, 1), (1, 5, 1), (1, 1, 1)), image.dtype, image.device) / 13
     C = image.shape[1]
     smooth = F.conv2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), kernel.expand(C, 1, 3, 3), groups=C)
     return _towards(image, smooth, share)
@@ -202,4 +204,12 @@ OPERATIONS: dict[str, Operation] = {
 
 
 def _on(array: np.ndarray, like: Tensor) -> Tensor:
-    return torch.from_numpy(array).to(like.device)
+    """On the device of the images, without waiting for it: from memory that is not pinned a copy would."""
+    drawn = torch.from_numpy(array)
+    return drawn.pin_memory().to(like.device, non_blocking=True) if like.is_cuda else drawn.to(like.device)
+
+
+@lru_cache(maxsize=16)
+def _constant(values: tuple[Any, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Copied to a device once."""
+    return torch.tensor(values, dtype=dtype, device=device)

@@ -76,8 +76,6 @@ def main(
     global _workplace, _registered
     _workplace, _registered = workplace, (packages, plugins)
     lifeline.settle()
-    # Else torch.compile leaves a pool of helpers behind, which would share the cores with what is timed next.
-    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     gc.freeze()  # what was imported before the fork is never garbage: collections then take no time, and copy no pages
     _redirect_output(log)

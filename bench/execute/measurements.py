@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from bench.conformance import QUICK_CHECKS, Subject, check_streaming
+from bench.conformance import QUICK_CHECKS, Subject, check_causality_of_a_stranger
 from bench.conformance_of_grids import QUICK_CHECKS_OF_GRIDS
 from bench.contract import Mode, VectorTask
 from bench.execute.decoding import time_decoding
@@ -21,7 +21,7 @@ from bench.measure.kernels import kernels_of
 from bench.measure.memory import measure_memory
 from bench.measure.path import layers_to_connect, receptive_field
 from bench.measure.roof import copy_rate, matmul_rate
-from bench.models import build_encoder, shared_writer
+from bench.models import awake, build_encoder, shared_writer, streams
 from bench.registry import ARCHITECTURES, TASKS
 from bench.trial import Trial
 
@@ -79,6 +79,8 @@ def _cell(trial: Trial, session: Session) -> None:
                 encoder(x_BTD[:1, :8]).backward(grad_BTD[:1, :8])
             session.device.seconds(lambda: _memory(session, encoder, x_BTD, grad_BTD))
         elif phase == "kernels":
+            if trial.device != "cpu":  # not those that are tried out, or compiled, at the first call of a shape
+                forward()
             session.kernels, launches = kernels_of(forward, trial.device)
             if trial.device != "cpu" and launches > 4 * trial.length:
                 session.send("note", "kernels", f"{launches:,} kernels for {trial.length:,} tokens: run step by step")
@@ -126,7 +128,7 @@ def _path(trial: Trial, session: Session) -> None:
     width = _smallest_width(lambda w: build_encoder(entry, settings, w, 1, causal, device="meta"), trial.width)
 
     def build(depth: int, device: str = "cpu", dtype: torch.dtype = torch.float64) -> nn.Module:
-        return build_encoder(entry, settings, width, depth, causal, device=device, dtype=dtype)
+        return awake(build_encoder(entry, settings, width, depth, causal, device=device, dtype=dtype))
 
     session.send("phase", "forward")
     if "layers" in trial.phases:
@@ -158,12 +160,11 @@ def _smallest_width(build: Callable[[int], object], largest: int) -> int:
 def _decode(trial: Trial, session: Session) -> None:
     """Time of one more token, and the bytes of state, after `length` tokens."""
     encoder, x_BTD = encoder_of(trial), inputs_of(trial)
-    streams = hasattr(encoder, "initial_state") and hasattr(encoder, "step")
-    time_decoding(session, encoder, x_BTD, streams, cast(Any, encoder).traits.max_length)
+    time_decoding(session, encoder, x_BTD, streams(encoder), cast(Any, encoder).traits.max_length)
 
 
 def _check(trial: Trial, session: Session) -> None:
-    """The contract's core, before anything is measured: shape, no leak (or both sides seen), gradients."""
+    """The contract's core, before anything is measured: see `bench.conformance.QUICK_CHECKS`."""
     entry = ARCHITECTURES.get(trial.architecture)
     grid = cast(tuple[int, int], tuple(trial.grid)) if trial.grid else None
     quick = QUICK_CHECKS if grid is None or not entry.images else QUICK_CHECKS_OF_GRIDS
@@ -172,8 +173,9 @@ def _check(trial: Trial, session: Session) -> None:
         entry, settings = shared_writer(shared, trial.settings)
         subjects.append((Subject(entry, settings, "causal", trial.width, trial.depth), QUICK_CHECKS))
     for subject, checks in subjects:
-        writes = {"streaming": check_streaming} if trial.decoder and subject.mode == "causal" else {}
-        for name, check in {**checks, **writes}.items():
+        strange = subject.entry.source != "built-in" and checks is QUICK_CHECKS
+        more = {"causality_in_blocks_and_in_training": check_causality_of_a_stranger} if strange else {}
+        for name, check in {**checks, **more}.items():
             session.send("phase", name)
             check(subject)
 

@@ -69,6 +69,9 @@ class Pool:
         """Fork from a clean server where the system can, start anew elsewhere (Windows)."""
         if "forkserver" not in multiprocessing.get_all_start_methods():
             return multiprocessing.get_context("spawn")
+        # Else torch.compile leaves a pool of helpers behind, which would share the cores with what is timed next. The server
+        # imports what reads this, so a child would be too late.
+        os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([*PRELOAD, *self.packages])
         return context

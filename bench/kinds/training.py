@@ -225,8 +225,10 @@ class TrainingSuite:
         settings = c.settings
         if dropout and "dropout" in entry["settings"]:
             settings = {"dropout": dropout, **settings}
-        if init != "torch" and "init" in entry["settings"]:  # a plug-in without the setting starts as it likes
+        if init != "torch" and "init" in entry["settings"]:
             settings = {"init": init, **settings}
+        elif init != "torch":  # it starts as it likes, so its embeddings are not made small for blocks that start small
+            c = replace(c, recipe=c.recipe.model_copy(update={"init": "torch"}))
         request = {
             "settings": settings, "mode": self.spec.mode, "depth": c.depth,
             "shape": _read_by(c.recipe, task.found["shape"]),

@@ -80,6 +80,9 @@ class CUDADevice:
         torch.cuda.set_device(torch.device(name))
         # float32 means float32, for products and convolutions alike: by default torch rounds only the latter to tf32.
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        # cuDNN's attention plans anew for each shape, for tens of milliseconds: a token more at every step of decoding. From
+        # torch 2.11 on it comes first on some cards. Who asks for it by name (`architectures.sdpa`) still gets it.
+        torch.backends.cuda.enable_cudnn_sdp(False)
 
     def seconds(self, step: Callable[[], object]) -> float:
         start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)

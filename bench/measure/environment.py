@@ -24,11 +24,13 @@ SOURCE = ("bench", "architectures", "tasks", "run_all.py")
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 PACKAGES = (
     *("torch", "triton", "numpy", "scipy", "pandas", "pydantic", "scikit-learn", "datasets", "tokenizers", "sacrebleu"),
-    *("jupyterlab-language-pack-fr-FR", "nvidia-ml-py", "nvidia-cudnn-cu12", "nvidia-cublas-cu12", "nvidia-cublas"),
+    *("jupyterlab-language-pack-fr-FR", "nvidia-ml-py", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13"),
+    *("nvidia-cublas-cu12", "nvidia-cublas"),
 )
 VARIABLES = (
     *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_PROC_BIND", "KMP_AFFINITY", "PYTHONHASHSEED", "CUDA_VISIBLE_DEVICES"),
     *("CUBLAS_WORKSPACE_CONFIG", "CUDA_LAUNCH_BLOCKING", "NVIDIA_TF32_OVERRIDE", "PYTORCH_CUDA_ALLOC_CONF"),
+    *("PYTORCH_ALLOC_CONF", "TORCH_CUDNN_SDPA_DEPRIORITIZED"),
     *("GLIBC_TUNABLES", "LD_PRELOAD", "THP_MEM_ALLOC_ENABLE"),  # how a CPU gets its memory
 )
 # What makes two environments the same for timing; load and git state are recorded but not part of it.

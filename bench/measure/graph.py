@@ -134,7 +134,7 @@ def trace(encoder: nn.Module, length: int, width: int, backward: bool, most: int
         ends = [y_BTD]
         if backward:
             grad_BTD = torch.empty_like(y_BTD)
-            leaves = [x_BTD, *encoder.parameters()]
+            leaves = [x_BTD, *(p for p in encoder.parameters() if p.requires_grad)]
             ends += [g for g in torch.autograd.grad(y_BTD, leaves, grad_BTD, allow_unused=True) if g is not None]
         span = max((tracer.depth(t) or 0 for t in ends), default=0)
     return Counts(tracer.flops, tracer.mixing_flops, span, tracer.operations)

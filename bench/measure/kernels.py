@@ -10,7 +10,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 # Heavy work has one of these in its name; the rest (adds, views, norms, the linear layers) every encoder has.
-TELLING = re.compile("attention|flex|flash|sdpa|fmha|rnn|lstm|gru|conv|bmm|softmax", re.IGNORECASE)
+TELLING = re.compile(
+    "attention|flex|flash|sdpa|fmha|rnn|lstm|gru|conv|fprop|winograd|implicit|cudnn|bmm|softmax", re.IGNORECASE
+)
 # Matrix products tell only where nothing else does: a recurrence that the library runs step by step.
 STEPWISE = ("addmm", "mm")
 MOST_OPERATIONS = 2_000  # names repeat; a long loop need not be watched to its end

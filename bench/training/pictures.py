@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from bench.attention_maps import Looks, attention_maps
+from bench.attention_maps import attention_maps, looking
 from bench.contract import Batch, Outcome, PicturedTask
 from bench.execute.session import Session
 from bench.models import SequenceModel
@@ -120,7 +120,7 @@ def _looked_at(subject: Subject) -> list[dict[str, Any]]:
 
 def _attention(model: SequenceModel, image_1CYX: Tensor) -> list[Any]:
     """By layer: rows and columns of shares, the mean over heads, and over all queries or of the class token alone."""
-    mixers = [m for m in model.modules() if isinstance(m, Looks)]
+    mixers = looking(model)
     maps = attention_maps(model, image_1CYX)
     layers = []
     for mixer, map_1HTT in zip(mixers, maps, strict=True):

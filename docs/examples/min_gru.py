@@ -31,12 +31,15 @@ class MinGRUMixer(Mixer):
 
     def scan(self, x_BTD: Tensor, h_B1D: Tensor) -> Tensor:
         """All steps at once: h_t = exp(a_t + log(h_0 + sum_s exp(b_s - a_s))), a the running sum of log(1 - z)."""
-        logit_BTD = self.gate(x_BTD)
+        logit_BTD, candidate_BTD = self.gate(x_BTD), self.candidate(x_BTD)
+        # Running sums grow with T, past what half precision can hold: only the products above run in it.
+        exact = torch.promote_types(logit_BTD.dtype, torch.float32)
+        logit_BTD, candidate_BTD, h_B1D = logit_BTD.to(exact), candidate_BTD.to(exact), h_B1D.to(exact)
         log_keep_BTD = -F.softplus(logit_BTD)  # log(1 - z)
-        log_new_BTD = -F.softplus(-logit_BTD) + log_positive(self.candidate(x_BTD))
+        log_new_BTD = -F.softplus(-logit_BTD) + log_positive(candidate_BTD)
         a_BTD = log_keep_BTD.cumsum(1)
         terms_BUD = torch.cat([h_B1D.log(), log_new_BTD - a_BTD], dim=1)  # U = 1 + T; log 0 = -inf is no term at all
-        return (a_BTD + terms_BUD.logcumsumexp(1)[:, 1:]).exp()
+        return (a_BTD + terms_BUD.logcumsumexp(1)[:, 1:]).exp().to(x_BTD.dtype)
 
     def reference(self, x_BTD: Tensor, keep_BT: Tensor | None = None) -> Tensor:
         h_BD, outputs = torch.zeros_like(x_BTD[:, 0]), []

@@ -1,9 +1,10 @@
 """DESIGN's contract over the whole registry, each architecture in each mode it claims. A new one is tested by being
-registered; `pytest tests/contract --plugin my_file.py` runs the same on a plug-in alone.
+registered; `pytest tests/contract/test_contract.py --plugin my_file.py` runs the same on a plug-in alone.
 """
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -14,9 +15,10 @@ import torch
 
 from bench import conformance
 from bench.conformance import ContractBroken, Subject, small_settings
-from bench.contract import Encoder, StreamingEncoder, select_state, state_bytes
+from bench.contract import Encoder, select_state, state_bytes
 from bench.execute.measurements import KINDS
 from bench.execute.session import Session
+from bench.models import streams
 from bench.registry import ARCHITECTURES, load_plugin
 from bench.trial import Trial
 from tests.conftest import FAULTY
@@ -31,8 +33,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if entry.images or (plugins and entry.source not in plugins):
             continue  # those made for images: see test_grids.py
         settings = small_settings(entry)
-        probe: Any = next((s.build("meta") for s in _both(entry, settings) if _builds(s)), None)
-        assert probe is not None, f"{entry.name} can be built in neither mode"
+        why: list[Exception] = []
+        probe: Any = next((s.build("meta") for s in _both(entry, settings) if _builds(s, why)), None)
+        assert probe is not None, f"{entry.name} can be built in neither mode: {type(why[-1]).__name__}: {why[-1]}"
         subjects += [s for s in _both(entry, settings) if s.mode in probe.traits.modes]
     metafunc.parametrize("subject", subjects, ids=[f"{s.entry.name}-{s.mode}" for s in subjects])
 
@@ -41,10 +44,11 @@ def _both(entry: Any, settings: dict[str, Any]) -> list[Subject]:
     return [Subject(entry, settings, "causal"), Subject(entry, settings, "bidirectional")]
 
 
-def _builds(subject: Subject) -> bool:
+def _builds(subject: Subject, why: list[Exception]) -> bool:
     try:
         subject.build("meta")
-    except Exception:
+    except Exception as error:
+        why.append(error)
         return False
     return True
 
@@ -57,6 +61,18 @@ def test_shape(subject: Subject) -> None:
 
 def test_causality_at_every_cut(subject: Subject) -> None:
     conformance.check_causality(subject, 24, range(1, 24))
+    conformance.check_causality_of_a_stranger(subject)
+
+
+def test_half_precision_stays_near(subject: Subject) -> None:
+    """As trainings in bfloat16 run it: products in bfloat16, and sums over a sequence in what can hold them."""
+    exact, x_BTD = subject.build(), subject.inputs(2, subject.within(300))
+    half = copy.deepcopy(exact).float()
+    with torch.no_grad():
+        y_BTD = exact(x_BTD)
+        with torch.autocast("cpu", torch.bfloat16):
+            error_BTD = (half(x_BTD.float()) - y_BTD).abs()
+    assert error_BTD.mean() < 0.05 * y_BTD.abs().mean(), f"{error_BTD.mean():.3g} of {y_BTD.abs().mean():.3g}"
 
 
 def test_padding(subject: Subject) -> None:
@@ -78,8 +94,8 @@ def test_padding_that_is_not_finite(subject: Subject) -> None:
 def test_streaming(subject: Subject) -> None:
     if subject.mode != "causal":
         pytest.skip("streaming is for causal encoders")
-    if not isinstance(subject.build(), StreamingEncoder):
-        pytest.skip("has no initial_state and step")
+    if not streams(subject.build()):
+        pytest.skip("does not go on from a state")
     for chunks in ((1, 5, 1, 17, 2), (1, 1, 1), (30,)):
         conformance.check_streaming(subject, 37, chunks)
     conformance.check_streaming(subject, 600, (1, 300))  # past the pieces that long chunks are cut into
@@ -88,7 +104,7 @@ def test_streaming(subject: Subject) -> None:
 def test_state_is_selected_by_sequence(subject: Subject) -> None:
     """Beam search reorders states: the state of [2, 0] goes on as sequences 2 and 0 do."""
     encoder: Any = subject.build()
-    if subject.mode != "causal" or not isinstance(encoder, StreamingEncoder):
+    if subject.mode != "causal" or not streams(encoder):
         pytest.skip("no streaming")
     x_BTD, index_B = subject.inputs(3, 20), torch.tensor([2, 0])
     with torch.no_grad():
@@ -159,12 +175,20 @@ class TestChecksCanFail:
             ("leaks", conformance.check_causality, "leaks the future"),
             ("wrong_shape", conformance.check_shape, "wrong shape"),
             ("not_finite", lambda s: conformance.check_shape(s, 300), "NaN"),
-            ("honest", lambda s: conformance.check_padding(s), "not zero"),
+            ("fills_padding", conformance.check_padding, "not zero"),
+            ("mixes_the_batch", conformance.check_padding, "differs from the same alone"),
+            ("sees_far", conformance.check_causality_of_a_stranger, "leaks the future: output 0"),
+            ("norms_over_tokens", conformance.check_causality_of_a_stranger, "in training mode"),
             ("leaks", conformance.check_receptive_field, "declared 1"),
         ],
     )
     def test_fault_is_found(self, name: str, check: Any, message: str) -> None:
         with pytest.raises(ContractBroken, match=message):
+            check(self.faulty(name))
+
+    @pytest.mark.parametrize("name", ["honest", "gated"])
+    def test_what_is_right_passes(self, name: str) -> None:
+        for check in (*conformance.QUICK_CHECKS.values(), conformance.check_causality_of_a_stranger):
             check(self.faulty(name))
 
     def test_a_shared_decoder_is_checked_where_others_use_it(self) -> None:

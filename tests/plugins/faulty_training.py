@@ -26,7 +26,8 @@ class Base(nn.Module):
     def forward(self, x_BTD: Tensor, keep_BT: Tensor | None = None) -> Tensor:
         self.passes += self.training
         y_BTD = self.linear(x_BTD)
-        return self.fault(y_BTD) if self.passes > FROM else y_BTD
+        y_BTD = self.fault(y_BTD) if self.passes > FROM else y_BTD
+        return y_BTD if keep_BT is None else y_BTD.masked_fill(~keep_BT[..., None], 0.0)
 
     def fault(self, y_BTD: Tensor) -> Tensor:
         return y_BTD

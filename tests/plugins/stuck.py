@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bench.registry import register_architecture
-from tests.plugins.faulty import FROM, Base
+from tests.plugins.faulty import Base, at_work, without_padding
 
 
 class Stuck(Base):
@@ -19,9 +19,9 @@ class Stuck(Base):
 
     def forward(self, x_BTD: Tensor, keep_BT: Tensor | None = None) -> Tensor:
         y_BTD = self.linear(x_BTD)
-        if x_BTD.shape[1] >= FROM and x_BTD.device.type == "cpu":
+        if at_work(x_BTD):
             self.happen()
-        return y_BTD
+        return without_padding(y_BTD, keep_BT)
 
     def happen(self) -> None:
         pass
