@@ -32,7 +32,11 @@ OF_BLOCKS: list[dict[str, Any]] = [
 ]  # fmt: skip
 VARIANTS = [(name, {**window, **s}) for name, window in HEADED.items() for s in OF_HEADS]
 VARIANTS += [(name, s) for name in ("gru", "conv1d", "attention") for s in OF_BLOCKS]
-VARIANTS += [("conv1d", {"kernel": 3}), ("tcn", {"kernel": 5})]
+VARIANTS += [
+    ("conv1d", {"kernel": 3}),
+    ("tcn", {"kernel": 5}),
+    ("conv1d", {"gated": True, "mlp": False, "norm": "none"}),
+]
 VARIANTS += [("conv1d", {"positions": "learned"}), ("conv1d", {"positions": "sinusoidal"})]
 MODES: tuple[Mode, ...] = ("causal", "bidirectional")
 
