@@ -21,8 +21,8 @@ _LEAD = np.log(1.01)
 @dataclass(frozen=True)
 class Crossover:
     """`winner` is lower (better) at the long end, from `length` on where the outcome is `crosses`; `throughout`, at every
-    common length; where it `pulls ahead`, from the measured `length` on, with nothing told apart before; where it `falls
-    level`, up to the measured `length`, with nothing told apart after. `tie`: whatever was before, equal at the long end.
+    common length; where it `pulls ahead`, from the measured `length` on, with ties before; where it `falls
+    level`, up to the measured `length` at most, and not after. `tie`: whatever was before, equal at the long end.
 
     Lengths in tokens; `low` and `high` bound the crossing at 95 %, 0 and infinity where it may lie outside the range.
     `crossings` counts changes of order in the measured curves; `first` and `last` bound the common lengths.
@@ -78,8 +78,11 @@ def crossover(name_a: str, a: Series, name_b: str, b: Series) -> Crossover:
     if crossings == 0:
         apart, last = common[lead != 0], bool(lead[-1])
         outcome: Outcome = "throughout" if len(apart) == len(common) else "pulls ahead" if last else "falls level"
-        # Noise may hide a lead at one length between others: it begins with the first, and ends with the last, that shows.
-        length = float("nan") if outcome == "throughout" else float(apart[0] if last else apart[-1])
+        length = float("nan")
+        if outcome == "pulls ahead":  # behind the last length that tells nothing
+            length = float(common[common > common[lead == 0][-1]][0])
+        elif outcome == "falls level":
+            length = float(apart[-1])
         return Crossover(name_a, name_b, outcome, winner, loser, length, crossings=0, **span, ratio_at_last=ratio)
     point = _last_crossing(gap[None, :], log_t)[0]
     drawn = _last_crossing(gaps, log_t)

@@ -399,9 +399,11 @@ def crossover_matrices(analysis: Analysis) -> list[Matrix]:
                 winner, loser = place[c.winner], place[c.loser]
                 span = f"{integer(c.first)} to {integer(c.last)}"
                 if c.outcome in ("throughout", "pulls ahead"):
-                    words = c.outcome if c.outcome == "throughout" else f"from {integer(int(c.length))}, tied before"
-                    grid[winner][loser] = Value(words, small=f"{digits(c.ratio_at_last, 2)}× at {integer(c.last)}",
-                                                verdict="wins", title=f"no crossing between {span}")  # fmt: skip
+                    always = c.outcome == "throughout"
+                    words = c.outcome if always else f"from {integer(int(c.length))}"
+                    ratio = f"{digits(c.ratio_at_last, 2)}× at {integer(c.last)}{'' if always else '; ties before'}"
+                    grid[winner][loser] = Value(words, small=ratio, verdict="wins",
+                                                title=f"no crossing between {span}")  # fmt: skip
                     grid[loser][winner] = Value("–")
                 elif c.outcome == "falls level":
                     grid[winner][loser] = Value(f"up to {integer(int(c.length))}", small=f"tied at {integer(c.last)}",

@@ -48,6 +48,8 @@ def test_a_lead_is_only_called_throughout_where_it_is() -> None:
     late = np.array([1, 1, 1, 1, 1, 1, 1, 2.0])
     c = crossover("a", curve(lambda t: t), "b", curve(lambda t: late * t, seed=1))
     assert (c.outcome, c.winner, c.length) == ("pulls ahead", "a", 8192)
+    c = crossover("a", curve(lambda t: t), "b", curve(lambda t: np.array([2, 1, 2, 2, 2, 2, 2, 2.0]) * t, seed=1))
+    assert (c.outcome, c.winner, c.length) == ("pulls ahead", "a", 256)
     c = crossover("a", curve(lambda t: t), "b", curve(lambda t: late[::-1] * t + t * (t < 1000), seed=1))
     assert (c.outcome, c.winner, c.length) == ("falls level", "a", 512)
     both = np.array([2, 2, 1, 1, 0.5, 0.5, 1, 1.0])
