@@ -37,9 +37,6 @@ class BlockConfig:
         dropout: share of numbers set to zero in training, where Vaswani et al. 2017 (section 5.4) and GPT-2 do it: in
             what mixer and MLP give, before it is added, and once in the input with its positions. Not in attention
             weights.
-        dropout_at: "branch": as said. "stream": in what mixer and MLP read, and in what is carried past them, so that a deep
-            stack loses more and more, as in bentrevett/pytorch-seq2seq's ConvS2S (Gehring et al. 2017 drop what
-            convolutions read alone).
         init: "torch": each layer's own default, uniform, narrower the wider its input. "gpt2": see `init_as_gpt2`.
     """
 
@@ -49,7 +46,6 @@ class BlockConfig:
     norm: Literal["pre", "post", "none"] = "pre"
     residual: bool = True
     dropout: float = 0.0
-    dropout_at: Literal["branch", "stream"] = "branch"
     init: Literal["torch", "gpt2"] = "torch"
 
     def hidden(self, width: int) -> int:
@@ -100,10 +96,7 @@ class Block(nn.Module):
 
     def __init__(self, mixer: Mixer, width: int, config: BlockConfig) -> None:
         super().__init__()
-        self.post, self.residual = config.norm == "post", config.residual
-        self.of_stream, self.of_branch = (
-            (config.dropout, 0.0) if config.dropout_at == "stream" else (0.0, config.dropout)
-        )
+        self.post, self.residual, self.dropout = config.norm == "post", config.residual, config.dropout
         self.mixer_norm = nn.Identity() if config.norm == "none" else nn.LayerNorm(width)
         self.mixer = mixer
         self.mlp: MLP | None = None
@@ -113,13 +106,11 @@ class Block(nn.Module):
 
     def forward(self, x_BTD: Tensor, keep_BT: Tensor | None, use_reference: bool, between: Within) -> Tensor:
         mix = self.mixer.reference if use_reference else self.mixer
-        x_BTD = drop(x_BTD, self.of_stream, self.training)
         y_BTD = mix(self._before(x_BTD, self.mixer_norm), keep_BT)
         x_BTD = self._after(x_BTD, y_BTD, self.mixer_norm)
         return self._mlp(x_BTD if between is None else between(x_BTD))
 
     def step(self, x_BSD: Tensor, state: State, between: Within) -> tuple[Tensor, State]:
-        x_BSD = drop(x_BSD, self.of_stream, self.training)
         y_BSD, state = self.mixer.step(self._before(x_BSD, self.mixer_norm), state)
         x_BSD = self._after(x_BSD, y_BSD, self.mixer_norm)
         return self._mlp(x_BSD if between is None else between(x_BSD)), state
@@ -127,7 +118,6 @@ class Block(nn.Module):
     def _mlp(self, x_BTD: Tensor) -> Tensor:
         if self.mlp is None:
             return x_BTD
-        x_BTD = drop(x_BTD, self.of_stream, self.training)
         return self._after(x_BTD, self.mlp(self._before(x_BTD, self.mlp_norm)), self.mlp_norm)
 
     def _before(self, x_BTD: Tensor, norm: nn.Module) -> Tensor:
@@ -136,7 +126,7 @@ class Block(nn.Module):
 
     def _after(self, x_BTD: Tensor, y_BTD: Tensor, norm: nn.Module) -> Tensor:
         """The block's new x, from the old one and what the mixer or the MLP gave."""
-        y_BTD = drop(y_BTD, self.of_branch, self.training)
+        y_BTD = drop(y_BTD, self.dropout, self.training)
         y_BTD = x_BTD + y_BTD if self.residual else y_BTD
         return norm(y_BTD) if self.post else y_BTD
 

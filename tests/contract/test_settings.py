@@ -28,7 +28,6 @@ OF_HEADS: list[dict[str, Any]] = [
 ]  # fmt: skip
 OF_BLOCKS: list[dict[str, Any]] = [
     {"norm": "post"}, {"norm": "none"}, {"residual": False}, {"mlp": False}, {"dropout": 0.1}, {"init": "gpt2"},
-    {"dropout": 0.1, "dropout_at": "stream"},
     {"norm": "post", "residual": False, "mlp": False, "dropout": 0.1},
 ]  # fmt: skip
 VARIANTS = [(name, {**window, **s}) for name, window in HEADED.items() for s in OF_HEADS]
@@ -265,18 +264,6 @@ class TestDropout:
             y = encoder(x) if way == "forward" else encoder.step(x, encoder.initial_state(50, x.device, x.dtype))[0]
             assert torch.allclose(y[y != 0], x[y != 0] / 0.7)
             assert (y == 0).double().mean().item() == pytest.approx(0.3, abs=0.02)
-
-    def test_the_stream_loses_more_in_every_block(self) -> None:
-        settings = {"dropout": 0.3, "dropout_at": "stream", "norm": "none", "mlp": False}
-        encoder = encoder_of("conv1d", settings, depth=2).train()
-        for block in encoder.blocks:
-            nn.init.zeros_(block.mixer.core.weight)
-            nn.init.zeros_(block.mixer.core.bias)
-        x = torch.randn(50, 20, 16, dtype=torch.float64)
-        for way in ("forward", "step"):
-            y = encoder(x) if way == "forward" else encoder.step(x, encoder.initial_state(50, x.device, x.dtype))[0]
-            assert torch.allclose(y[y != 0], x[y != 0] / 0.7**3)  # of the input, and of each block
-            assert (y == 0).double().mean().item() == pytest.approx(1 - 0.7**3, abs=0.02)
 
     @pytest.mark.parametrize("mlp", [True, False])
     def test_expected_value_is_kept(self, mlp: bool) -> None:
