@@ -6,7 +6,7 @@ stack of `attention`, with no positions of its own. With the published sizes it 
 Differs from the paper: LayerNorm with torch's epsilon (1e-5, not 1e-6); sizes are the plan's to choose.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from architectures.attention import AttentionMixer
 from architectures.blocks import BlockConfig, ResidualStack
@@ -23,17 +23,8 @@ class ViTConfig(BlockConfig):
 
     @property
     def of_mixer(self) -> HeadConfig:
-        return HeadConfig(
-            self.mlp_ratio,
-            self.mlp_hidden,
-            self.mlp,
-            self.norm,
-            self.residual,
-            self.dropout,
-            self.init,
-            self.heads,
-            "none",
-        )
+        common = {field.name: getattr(self, field.name) for field in fields(BlockConfig)}
+        return HeadConfig(**common, heads=self.heads, positions="none")
 
 
 TRAITS = Traits(
