@@ -17,7 +17,7 @@ from tests.test_faults import only_run, records
 
 SMALL = (
     *("--suite", "translation", "--preset", "smoke", "--device", "cpu", "--set", "target=50000"),
-    *("--set", "memory_share=0.2", "--set", "recipe.steps=16", "--set", "recipe.evaluate_every=8"),
+    *("--set", "memory_share=0.2", "--set", "recipe.steps=60", "--set", "recipe.evaluate_every=30"),
     *("--set", "changes.gru.one vector.recipe.write_most=1e0"),  # a word, to YAML: what a plan allows must run
     *("--set", "changes.gru.one vector.recipe.lr=0.004", "--set", "search={lr: [0.003, 0.006], share: 0.5}"),
     *("--set", "settings.attention={positions: learned, max_length: 320}"),
