@@ -48,8 +48,10 @@ class ConvMixer(Mixer):
         taps = [padded_BUD[:, i * dilation : i * dilation + T] @ self.core.weight[:, :, i].T for i in range(kernel)]
         assert self.core.bias is not None
         y_BTE = torch.stack(taps).sum(0) + self.core.bias
-        value_BTD, gate_BTD = y_BTE.chunk(2, dim=-1) if self.gated else (y_BTE, None)
-        return value_BTD if gate_BTD is None else value_BTD * gate_BTD.sigmoid()
+        if not self.gated:
+            return y_BTE
+        value_BTD, gate_BTD = y_BTE.chunk(2, dim=-1)
+        return value_BTD * gate_BTD.sigmoid()
 
     def output_layer(self) -> nn.Conv1d | None:
         return None if self.gated else self.core

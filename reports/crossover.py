@@ -20,9 +20,9 @@ _LEAD = np.log(1.01)
 
 @dataclass(frozen=True)
 class Crossover:
-    """`winner` is lower (better) at the long end, from `length` on where the outcome is `crosses`; `throughout`, at every
-    common length; where it `pulls ahead`, from the measured `length` on, with ties before; where it `falls
-    level`, up to the measured `length` at most, and not after. `tie`: whatever was before, equal at the long end.
+    """`winner` is lower (better): `crosses`, from `length` on; `throughout`, at every common length; `pulls ahead`, from the
+    measured `length` on, with ties before; `falls level`, up to the measured `length` at most, and level at the long end.
+    `tie`: level there, whoever led before.
 
     Lengths in tokens; `low` and `high` bound the crossing at 95 %, 0 and infinity where it may lie outside the range.
     `crossings` counts changes of order in the measured curves; `first` and `last` bound the common lengths.

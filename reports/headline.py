@@ -233,12 +233,12 @@ def _stopped(analysis: Analysis, regime: str) -> str:
 
 def _verdicts(analysis: Analysis) -> str:
     """Counts and bytes carry no noise, so their agreement says little of time: the two are told apart."""
-    parts = [
-        f"Of {sum(counts.values())} claims of theory about {what}, {_told(counts)}{_against(analysis, timed)}"
-        for what, timed in (("counts and exact bytes", False), ("time", True))
-        if sum((counts := verdict_counts(analysis, timed)).values())
-    ]
-    return ". ".join(parts) + "." if parts else ""
+    said = []
+    for what, timed in (("counts and exact bytes", False), ("time", True)):
+        counts = verdict_counts(analysis, timed)
+        if total := sum(counts.values()):
+            said.append(f"Of {total} claims of theory about {what}, {_told(counts)}{_against(analysis, timed)}.")
+    return " ".join(said)
 
 
 def _told(counts: dict[str, int]) -> str:

@@ -79,7 +79,7 @@ def crossovers_frame(analysis: Analysis) -> pd.DataFrame:
             "a": c.a,
             "b": c.b,
             "outcome": c.outcome,
-            "winner_at_long_end": c.winner,
+            "winner_at_long_end": "" if c.outcome == "falls level" else c.winner,
             "crossing_length": c.length,
             "low": c.low,
             "high": c.high,

@@ -169,6 +169,8 @@ def _judge_time(analysis: Analysis, architecture: Architecture, key: Key, one: S
             theory, note = None, "sequential: time rises because steps cannot be batched away"
     # Theory says flat: an offset and a power of zero are the same curve, so only one of them can be fitted.
     fit = fit_power(one, _rng(key), theory != 0, _launches_overlap(analysis))
+    if theory is not None and one.rounds.max() < 2:
+        return Judged(key, fit, theory, "not judged", "one round: how rounds differ is not known")
     work = None
     metric = work_metric(analysis, architecture.name)
     counted = analysis.find(architecture.name, "graph", "", "forward", metric)
@@ -184,8 +186,6 @@ def _judge_time(analysis: Analysis, architecture: Architecture, key: Key, one: S
             exact = np.zeros((1, int(kept.sum())))  # its interval is not looked at
             same = Series(flops.lengths[kept], values, exact, flops.rounds[kept], "FLOP", False)
             work = fit_power(same, _rng(key), with_offset=theory != 0)
-    if theory is not None and one.rounds.max() < 2:
-        return Judged(key, fit, theory, "not judged", "one round: how rounds differ is not known")
     verdict, why = judge_time(fit, theory, work)
     return Judged(key, fit, theory, verdict, note or why or (_change(one) if theory == 0 else ""))
 

@@ -196,9 +196,8 @@ def test_a_lost_machine_changes_no_result(two_nodes: Any, tmp_path: Path) -> Non
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 600
-    while (
-        time.monotonic() < deadline and len(list(spread.rglob("state.pt"))) < 2
-    ):  # each machine has a training to lose
+    # Until each machine has a training to lose.
+    while time.monotonic() < deadline and len(list(spread.rglob("state.pt"))) < 2:
         assert process.poll() is None, "the run ended before two trainings were under way at once"
         time.sleep(0.02)
     two_nodes.remove_node(two_nodes.second, allow_graceful=False)
