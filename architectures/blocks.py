@@ -146,7 +146,10 @@ class ResidualStack(nn.Module):
 
     Attributes:
         use_reference: run every mixer's plain reference in place of its fast path.
+        block: what it is a stack of.
     """
+
+    block: type[Block] = Block
 
     def __init__(
         self,
@@ -164,7 +167,7 @@ class ResidualStack(nn.Module):
         self.traits = traits
         self.receptive_field = receptive_field
         self.positions = positions
-        self.blocks = nn.ModuleList(Block(make_mixer(i), width, config) for i in range(depth))
+        self.blocks = nn.ModuleList(self.block(make_mixer(i), width, config) for i in range(depth))
         self.norm = nn.LayerNorm(width) if config.norm == "pre" else nn.Identity()
         self.dropout = config.dropout
         self.use_reference = False
@@ -182,14 +185,21 @@ class ResidualStack(nn.Module):
             # in gradients of weights too.
             x_BTD = x_BTD.masked_fill(~keep_BT[..., None], 0.0)
         x_BTD = self._enter(x_BTD, 0)
+        between, leave = self._around(x_BTD, between)
         for i, block in enumerate(self.blocks):
             x_BTD = block(x_BTD, keep_BT, self.use_reference, None if between is None else partial(between, i))
-        y_BTD = self.norm(x_BTD)
+        y_BTD = leave(x_BTD)
         return y_BTD if keep_BT is None else y_BTD.masked_fill(~keep_BT[..., None], 0.0)
 
     def _enter(self, x_BTD: Tensor, start: int) -> Tensor:
         x_BTD = x_BTD if self.positions is None else self.positions(x_BTD, start)
         return drop(x_BTD, self.dropout, self.training)
+
+    def _around(
+        self, entered_BTD: Tensor, between: Between | None
+    ) -> tuple[Between | None, Callable[[Tensor], Tensor]]:
+        """What happens within the blocks and behind the last one, where `entered_BTD` went in."""
+        return between, self.norm
 
     def _blocks(self) -> Iterator[Block]:
         return (cast(Block, block) for block in self.blocks)
@@ -201,11 +211,12 @@ class ResidualStack(nn.Module):
     def step(self, x_BSD: Tensor, state: State, between: Between | None = None) -> tuple[Tensor, State]:
         position = state["position"]
         x_BSD = self._enter(x_BSD, position)
+        between, leave = self._around(x_BSD, between)
         layers = []
         for i, (block, layer_state) in enumerate(zip(self._blocks(), state["layers"], strict=True)):
             x_BSD, layer_state = block.step(x_BSD, layer_state, None if between is None else partial(between, i))
             layers.append(layer_state)
-        return self.norm(x_BSD), {"position": position + x_BSD.shape[1], "layers": layers}
+        return leave(x_BSD), {"position": position + x_BSD.shape[1], "layers": layers}
 
 
 GPT2_STD = 0.02

@@ -1,14 +1,11 @@
-"""Stacked 1D convolution (Kim 2014): kernels of fixed reach, depth adds reach.
-
-With `gated`, `mlp: false` and `norm: none` the blocks are those of Gehring et al. 2017 (ConvS2S), but for their weight
-normalisation and the square root of a half by which they scale each sum.
-"""
+"""Stacked 1D convolution (Kim 2014): kernels of fixed reach, depth adds reach."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 from architectures.blocks import BlockConfig, ResidualStack
 from architectures.convolution import ConvMixer
+from architectures.convs2s import ConvS2S
 from architectures.positions import input_positions
 from bench.contract import BOTH_MODES, Traits
 from bench.registry import register_architecture
@@ -20,12 +17,18 @@ class Conv1dConfig(BlockConfig):
     kernel: taps, odd for bidirectional encoders.
     gated: half of what a convolution of twice the width gives opens or closes the other half.
     positions: added to the input, as in Gehring et al. 2017, whose are learned. Learned ones stop at `max_length`.
+    stack: "shared": the blocks that all architectures here have. "convs2s": those of Gehring et al. 2017, gated, with
+        neither MLP nor norm (see `architectures.convs2s`).
+    drop_carried: with "convs2s", a decoder's dropout falls on what is carried past each convolution too, ten times over in
+        ten blocks, as in bentrevett/pytorch-seq2seq. In the paper it does not.
     """
 
     kernel: int = 7
     gated: bool = False
     positions: Literal["none", "sinusoidal", "learned"] = "none"
     max_length: int = 4096
+    stack: Literal["shared", "convs2s"] = "shared"
+    drop_carried: bool = False
 
 
 TRAITS = Traits(modes=BOTH_MODES, time_exponent=1.0, memory_exponent=1.0, parallel_in_time=True, path="linear")
@@ -45,4 +48,12 @@ def conv1d(config: Conv1dConfig, width: int, depth: int, causal: bool, grid: Non
     def mixer(layer: int) -> ConvMixer:
         return ConvMixer(width, config.kernel, 1, causal, config.gated)
 
-    return ResidualStack(mixer, config, width, depth, traits, reach, positions)
+    if config.stack == "shared":
+        if config.drop_carried:
+            raise ValueError("drop_carried: only stacks of convs2s have it; set stack: convs2s")
+        return ResidualStack(mixer, config, width, depth, traits, reach, positions)
+    if config.mlp or config.norm != "none" or not config.residual or not config.gated:
+        raise ValueError("stack convs2s is gated, without MLP and norm: set gated: true, mlp: false, norm: none")
+    return ConvS2S(
+        mixer, config, width, depth, traits, reach, positions, causal=causal, drop_carried=config.drop_carried
+    )

@@ -30,12 +30,15 @@ OF_BLOCKS: list[dict[str, Any]] = [
     {"norm": "post"}, {"norm": "none"}, {"residual": False}, {"mlp": False}, {"dropout": 0.1}, {"init": "gpt2"},
     {"norm": "post", "residual": False, "mlp": False, "dropout": 0.1},
 ]  # fmt: skip
+CONVS2S: dict[str, Any] = {"stack": "convs2s", "gated": True, "mlp": False, "norm": "none"}
 VARIANTS = [(name, {**window, **s}) for name, window in HEADED.items() for s in OF_HEADS]
 VARIANTS += [(name, s) for name in ("gru", "conv1d", "attention") for s in OF_BLOCKS]
 VARIANTS += [
     ("conv1d", {"kernel": 3}),
     ("tcn", {"kernel": 5}),
     ("conv1d", {"gated": True, "mlp": False, "norm": "none"}),
+    ("conv1d", CONVS2S),
+    ("conv1d", {**CONVS2S, "positions": "learned", "drop_carried": True, "dropout": 0.1}),
 ]
 VARIANTS += [("conv1d", {"positions": "learned"}), ("conv1d", {"positions": "sinusoidal"})]
 MODES: tuple[Mode, ...] = ("causal", "bidirectional")
@@ -211,6 +214,38 @@ class TestBlocks:
         assert norms == {"pre": 2 * (1 + mlp) + 1, "post": 2 * (1 + mlp), "none": 0}[norm]
         assert any("mlp" in key for key in encoder.state_dict()) == mlp
 
+    @pytest.mark.parametrize("causal", [True, False])
+    def test_formula_of_convs2s(self, causal: bool) -> None:
+        """Gehring et al. 2017, sections 3.2 and 3.3, with a look at the source that gives `asks @ look`."""
+        encoder = encoder_of("conv1d", CONVS2S, depth=2, causal=causal)
+        e, look, half = torch.randn(2, 9, 16, dtype=torch.float64), torch.randn(16, 16, dtype=torch.float64), 0.5**0.5
+        x = e
+        for block in encoder.blocks:
+            y = block.mixer(x)
+            y = (y + (y + e) * half @ look) * half
+            x = (x + y) * half
+        found = encoder(e, None, lambda layer, asks: asks + asks @ look)
+        assert torch.allclose(found, x if causal else (x + e) * half, atol=1e-10)
+
+    @pytest.mark.parametrize("drop_carried", [True, False])
+    @pytest.mark.parametrize("causal", [True, False])
+    def test_where_convs2s_drops(self, causal: bool, drop_carried: bool) -> None:
+        """With convolutions that give nothing: the embeddings once, a decoder's output once, and its stream where asked."""
+        settings = {**CONVS2S, "dropout": 0.3, "drop_carried": drop_carried}
+        encoder = encoder_of("conv1d", settings, depth=3, causal=causal).train()
+        for block in encoder.blocks:
+            nn.init.zeros_(block.mixer.core.weight)
+            nn.init.zeros_(block.mixer.core.bias)
+        y = encoder(torch.ones(50, 20, 16, dtype=torch.float64))
+        times = 1 + causal * (1 + 3 * drop_carried)
+        assert (y == 0).double().mean().item() == pytest.approx(1 - 0.7**times, abs=0.02)
+
+    def test_settings_that_convs2s_does_not_have(self) -> None:
+        with pytest.raises(ValueError, match="set gated: true, mlp: false, norm: none"):
+            encoder_of("conv1d", {"stack": "convs2s"})
+        with pytest.raises(ValueError, match="set stack: convs2s"):
+            encoder_of("conv1d", {"drop_carried": True})
+
     def test_defaults_keep_their_names(self) -> None:
         """Weights that are kept on disk are found by name."""
         names = list(encoder_of("attention", {}, depth=1).state_dict())
@@ -242,8 +277,9 @@ class TestDropout:
         assert not torch.allclose(trained(0), trained(1))
         assert not torch.allclose(trained(0), plain(x))
 
-    def test_reference_and_step_drop_as_forward_does(self) -> None:
-        encoder = encoder_of("attention", {"dropout": 0.5}).train()
+    @pytest.mark.parametrize(("name", "settings"), [("attention", {}), ("conv1d", {**CONVS2S, "drop_carried": True})])
+    def test_reference_and_step_drop_as_forward_does(self, name: str, settings: dict[str, Any]) -> None:
+        encoder = encoder_of(name, {**settings, "dropout": 0.5}).train()
         x = torch.randn(2, 20, 16, dtype=torch.float64)
         outputs = []
         for way in ("forward", "reference", "step"):

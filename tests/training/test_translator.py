@@ -38,6 +38,10 @@ def _traits(entry: Entry) -> frozenset[str]:
 
 
 WRITERS = [e.name for e in ARCHITECTURES.entries.values() if not e.images and causal(e)]
+# Settings that change how a decoder's layers ask the source.
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "convs2s": ("conv1d", {"stack": "convs2s", "gated": True, "mlp": False, "norm": "none", "positions": "learned"})
+}
 PLANS = {
     "none": DecoderPlan(cross="none"),
     "additive": DecoderPlan(cross="additive"),
@@ -54,9 +58,10 @@ def shape(plan: DecoderPlan, vocabulary: int = 11) -> TaskShape:
 
 
 def model(name: str, plan: DecoderPlan, vocabulary: int = 11, seed: int = 0) -> Writer:
+    name, settings = VARIANTS.get(name, (name, {}))
     entry = ARCHITECTURES.get(name)
     mode: Any = "bidirectional" if "bidirectional" in _traits(entry) else "causal"
-    found = build_writer(entry, {}, 16, 2, mode, shape(plan, vocabulary), "mean", seed=seed)
+    found = build_writer(entry, settings, 16, 2, mode, shape(plan, vocabulary), "mean", seed=seed)
     return found.double().eval()
 
 
@@ -71,7 +76,9 @@ def given(batch: int, length: int = 6, vocabulary: int = 11) -> Tensor:
     return torch.randint(2, vocabulary, (batch, length), generator=torch.Generator().manual_seed(3))
 
 
-CASES = [(name, plan) for name in WRITERS for plan in PLANS] + [(name, "fed") for name in ("rnn", "lstm", "gru")]
+CASES = [(name, plan) for name in [*WRITERS, *VARIANTS] for plan in PLANS] + [
+    (name, "fed") for name in ("rnn", "lstm", "gru")
+]
 
 
 def plan_of(name: str) -> DecoderPlan:
