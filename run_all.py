@@ -601,7 +601,9 @@ def _render(run: Any, places: Places, other: Any = None) -> Path:
     from results.store import list_runs
 
     page = render(run, places.site, other)
-    render_index(list_runs(places.runs), places.site)
+    own = list_runs(places.runs)
+    # A run from elsewhere, such as a reference record, has a page here now, so it has its row too.
+    render_index(own if run.run_id in {r.run_id for r in own} else [*own, run], places.site)
     return page
 
 

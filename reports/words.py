@@ -97,6 +97,22 @@ def phase(name: str) -> str:
             "forward_1_thread": "forward, 1 thread"}.get(name, name.replace("_", " "))  # fmt: skip
 
 
+SCORE_NAMES = {
+    "f1": "F1",
+    "f1_accuracy_mean": "mean of F1 and accuracy",
+    "matthews_correlation": "Matthews correlation",
+    "pearson": "Pearson correlation",
+    "pearson_spearman_mean": "mean of Pearson and Spearman correlation",
+    "spearman": "Spearman correlation",
+}
+
+
+def score_name(metric: str) -> str:
+    """A score as people write it; what stands behind a colon, such as a subset's name, stays."""
+    name, colon, rest = metric.partition(":")
+    return SCORE_NAMES.get(name, name.replace("_", " ")) + colon + rest
+
+
 def names(items: list[str], last: str = "and") -> str:
     """a, b and c."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} {last} {items[-1]}" if items else ""

@@ -109,3 +109,10 @@ def test_dry_run(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert "cell trials" in done.stdout
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_from_elsewhere_stands_in_the_list_of_pages(tmp_path: Path) -> None:
+    shown = run_all("--report-only", LM, "--out", str(tmp_path))
+    assert shown.returncode == 0, shown.stderr
+    index = (tmp_path / "site" / "index.html").read_text()
+    assert 'href="lm-quick/lm.html"' in index and 'href="lm.html"' in index

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from reports.data import RunData
+from reports.words import score_name
 from results.schema import Measurement, Record
 
 Name = tuple[str, str]
@@ -30,7 +31,7 @@ class Metric:
     @property
     def words(self) -> str:
         """Name and unit; a unit that says nothing ("", "1", "share") is left out."""
-        name = self.name.replace("_", " ")
+        name = score_name(self.name)
         return name if self.unit in ("", "1", "none", "share", "fraction", self.name) else f"{name} ({self.unit})"
 
     def beats(self, a: float, b: float) -> bool:

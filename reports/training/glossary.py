@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reports.training.data import TaskRun
+from reports.words import score_name
 
 SCORES = {
     "BLEU": "How many runs of one to four words a translation shares with its reference, over a whole split; 0 to 100 "
@@ -28,5 +29,5 @@ SCORES = {
 
 def scores_shown(tasks: Sequence[TaskRun]) -> list[tuple[str, str]]:
     """Name and meaning of each score on the test splits of these tasks that has one, once."""
-    found = {m.name: m.name.replace("_", " ") for task in tasks for m in task.metrics(task.test_split)}
+    found = {m.name: score_name(m.name) for task in tasks for m in task.metrics(task.test_split)}
     return [(words, SCORES[name]) for name, words in found.items() if name in SCORES]

@@ -18,7 +18,7 @@ from reports.translation.compare import against_best
 from reports.translation.plots import by_length
 from reports.translation.read import read_written
 from reports.translation.side_by_side import Sentence, sentences
-from reports.words import count, integer, seconds
+from reports.words import count, integer, score_name, seconds
 from results.schema import Record
 
 
@@ -143,7 +143,7 @@ def published(task: TaskRun) -> Table:
     rows = [
         [
             Value(r.label),
-            Value(r.metric.replace("_", " ")),
+            Value(score_name(r.metric)),
             Value(score_text(r.value), r.value, number=True),
             Value(r.source),
         ]
