@@ -34,9 +34,9 @@ class AttentionMixer(HeadMixer):
         T = q_BHTK.shape[2]
         if self.relative is not None:  # a mask of numbers must hold causality too: kernels take one or the other
             bias = self.biased(self.mask(0, T, 0, T, q_BHTK.device, keep_BT), 0, 0, q_BHTK.dtype)
-            return attend(q_BHTK, k_BHTK, v_BHTK, bias, scale=self.scale)
+            return attend(q_BHTK, k_BHTK, v_BHTK, bias, scale=self.scale, dropout=self.dropout_now)
         mask = None if keep_BT is None else keep_BT[:, None, None, :].expand(-1, 1, T, -1)
-        return attend(q_BHTK, k_BHTK, v_BHTK, mask, causal=self.causal, scale=self.scale)
+        return attend(q_BHTK, k_BHTK, v_BHTK, mask, self.causal, self.scale, self.dropout_now)
 
 
 TRAITS = Traits(modes=BOTH_MODES, time_exponent=2.0, memory_exponent=1.0, parallel_in_time=True, path="constant")

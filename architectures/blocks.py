@@ -35,8 +35,8 @@ class BlockConfig:
             norm(x + f(x)), and none at the end (Vaswani et al. 2017). "none": nowhere.
         residual: False for f(norm(x)) in place of x + f(norm(x)).
         dropout: share of numbers set to zero in training, where Vaswani et al. 2017 (section 5.4) and GPT-2 do it: in
-            what mixer and MLP give, before it is added, and once in the input with its positions. Not in attention
-            weights.
+            what mixer and MLP give, before it is added, and once in the input with its positions.
+        mlp_dropout: the same share of what stands between an MLP's two layers, as tensor2tensor and fairseq have it.
         init: "torch": each layer's own default, uniform, narrower the wider its input. "gpt2": see `init_as_gpt2`.
     """
 
@@ -46,6 +46,7 @@ class BlockConfig:
     norm: Literal["pre", "post", "none"] = "pre"
     residual: bool = True
     dropout: float = 0.0
+    mlp_dropout: float = 0.0
     init: Literal["torch", "gpt2"] = "torch"
 
     def hidden(self, width: int) -> int:
@@ -78,13 +79,14 @@ class Mixer(nn.Module, ABC):
 class MLP(nn.Module):
     """Position-wise: Linear, GELU, Linear."""
 
-    def __init__(self, width: int, hidden: int) -> None:
+    def __init__(self, width: int, hidden: int, dropout: float) -> None:
         super().__init__()
         self.up = nn.Linear(width, hidden)
         self.down = nn.Linear(hidden, width)
+        self.dropout = dropout
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        return self.down(F.gelu(self.up(x_BTD)))
+        return self.down(drop(F.gelu(self.up(x_BTD)), self.dropout, self.training))
 
 
 Within = Callable[[Tensor], Tensor] | None
@@ -97,12 +99,13 @@ class Block(nn.Module):
     def __init__(self, mixer: Mixer, width: int, config: BlockConfig) -> None:
         super().__init__()
         self.post, self.residual, self.dropout = config.norm == "post", config.residual, config.dropout
+        check_shares(dropout=config.dropout, mlp_dropout=config.mlp_dropout)
         self.mixer_norm = nn.Identity() if config.norm == "none" else nn.LayerNorm(width)
         self.mixer = mixer
         self.mlp: MLP | None = None
         if config.mlp:
             self.mlp_norm = nn.Identity() if config.norm == "none" else nn.LayerNorm(width)
-            self.mlp = MLP(width, config.hidden(width))
+            self.mlp = MLP(width, config.hidden(width), config.mlp_dropout)
 
     def forward(self, x_BTD: Tensor, keep_BT: Tensor | None, use_reference: bool, between: Within) -> Tensor:
         mix = self.mixer.reference if use_reference else self.mixer
@@ -129,6 +132,13 @@ class Block(nn.Module):
         y_BTD = drop(y_BTD, self.dropout, self.training)
         y_BTD = x_BTD + y_BTD if self.residual else y_BTD
         return norm(y_BTD) if self.post else y_BTD
+
+
+def check_shares(**shares: float) -> None:
+    """Raises ValueError for the first that is no share to be dropped."""
+    for name, share in shares.items():
+        if not 0 <= share < 1:
+            raise ValueError(f"{name} {share}: use a share from 0 to below 1")
 
 
 def drop(x: Tensor, share: float, training: bool) -> Tensor:
@@ -162,8 +172,6 @@ class ResidualStack(nn.Module):
         positions: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        if not 0 <= config.dropout < 1:
-            raise ValueError(f"dropout {config.dropout}: use a share from 0 to below 1")
         self.traits = traits
         self.receptive_field = receptive_field
         self.positions = positions

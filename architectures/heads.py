@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from architectures.blocks import BlockConfig, Mixer, ResidualStack
+from architectures.blocks import BlockConfig, Mixer, ResidualStack, check_shares, drop
 from architectures.cache import KVCache
 from architectures.positions import RelativeBias, input_positions, rotate
 from architectures.sdpa import attend
@@ -29,12 +29,15 @@ class HeadConfig(BlockConfig):
     """Attributes:
     heads: attention heads; the width must divide by it.
     positions: how order gets in. Learned ones stop at `max_length`; "relative" is T5's bias, see `RelativeBias`.
+    attention_dropout: share of attention weights set to zero in training, as tensor2tensor and GPT-2 have it. Fused kernels
+        of GPUs do it in place; on a CPU torch stores all weights for it. FlexAttention cannot, so windows go by blocks.
     scale: False for scores that are not divided by sqrt(K) (Vaswani et al. 2017, section 3.2.1, say why they are).
     """
 
     heads: int = 4
     positions: Literal["none", "sinusoidal", "learned", "rotary", "relative"] = "rotary"
     max_length: int = 4096
+    attention_dropout: float = 0.0
     scale: bool = True
 
 
@@ -52,9 +55,16 @@ class HeadMixer(Mixer):
         self.rotary = config.positions == "rotary"
         self.scale = None if config.scale else 1.0  # None: 1 / sqrt(K), which kernels know
         self.causal = causal
+        check_shares(attention_dropout=config.attention_dropout)
+        self.attention_dropout = config.attention_dropout
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
         self.relative = RelativeBias(config.heads, causal) if config.positions == "relative" else None
+
+    @property
+    def dropout_now(self) -> float:
+        """Share of the weights that is dropped in this pass."""
+        return self.attention_dropout if self.training else 0.0
 
     @abstractmethod
     def sees(self, i: Tensor, j: Tensor) -> Tensor:
@@ -78,7 +88,7 @@ class HeadMixer(Mixer):
 
     def materialised(self, q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, keep_BT: Tensor | None) -> Tensor:
         """Attention as in the paper: all scores stored, masked, normalised, applied."""
-        return self._shares(q_BHTK, k_BHTK, keep_BT) @ v_BHTK
+        return drop(self._shares(q_BHTK, k_BHTK, keep_BT), self.attention_dropout, self.training) @ v_BHTK
 
     def weights(self, x_BTD: Tensor, keep_BT: Tensor | None = None) -> Tensor:
         """What each token (row) takes of every other, (B, H, T, T); rows sum to 1."""
@@ -142,7 +152,7 @@ class HeadMixer(Mixer):
                 if piece.stop - at > 1 or self.relative is not None:
                     mask = self.mask(first, state.stop, state.start, state.stop, q.device)
                     mask = self.biased(mask, first, state.start, q.dtype)
-                outputs.append(attend(q[:, :, piece], k_BHJK, v_BHJK, mask, scale=self.scale))
+                outputs.append(attend(q[:, :, piece], k_BHJK, v_BHJK, mask, scale=self.scale, dropout=self.dropout_now))
                 state = state.drop_before(self.first_needed(state.stop))
             y_BHSK = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)
         return self._merge(y_BHSK), state.drop_before(self.first_needed(state.stop))

@@ -42,15 +42,16 @@ def attend(
     mask: Tensor | None = None,
     causal: bool = False,
     scale: float | None = None,
+    dropout: float = 0.0,
 ) -> Tensor:
-    """softmax(scale q k) v, (B, H, T, K). `scale` None is 1 / sqrt(K).
+    """softmax(scale q k) v, (B, H, T, K). `scale` None is 1 / sqrt(K); `dropout` is the share of weights set to zero.
 
     `mask` is True where a query may look, or holds numbers to add to the scores, -inf where it may not. `causal` is the
     causal mask without storing it; it needs T == J and no other mask.
     """
     if q_BHTK.is_cuda and q_BHTK.shape[3] % HEAD_STEP:
-        return with_wider_heads(attend, q_BHTK, k_BHJK, v_BHJK, mask, causal, scale)
-    product = partial(scaled_dot, q_BHTK, k_BHJK, v_BHJK, mask, causal, scale)
+        return with_wider_heads(attend, q_BHTK, k_BHJK, v_BHJK, mask, causal, scale, dropout)
+    product = partial(scaled_dot, q_BHTK, k_BHJK, v_BHJK, mask, causal, scale, dropout)
     if not q_BHTK.is_cuda:
         return product()
     if mask is not None and mask.requires_grad:
@@ -64,9 +65,10 @@ def attend(
             return product()
     needs_grad = torch.is_grad_enabled() and q_BHTK.requires_grad
     kind = None if mask is None else mask.dtype  # nothing, where to look, or numbers to add
-    key = (q_BHTK.shape, k_BHJK.shape, q_BHTK.dtype, q_BHTK.device, kind, causal, needs_grad)
+    key = (q_BHTK.shape, k_BHJK.shape, q_BHTK.dtype, q_BHTK.device, kind, causal, needs_grad, dropout > 0)
     if key not in _chosen:
-        _chosen[key] = fastest(CANDIDATES, lambda b: _time(b, q_BHTK, k_BHJK, v_BHJK, mask, causal, needs_grad))
+        qkv = (q_BHTK, k_BHJK, v_BHJK)
+        _chosen[key] = fastest(CANDIDATES, lambda b: _time(b, *qkv, mask, causal, dropout, needs_grad))
     with sdpa_kernel(_chosen[key]):
         return product()
 
@@ -89,7 +91,14 @@ def fastest(candidates: tuple[SDPBackend, ...], seconds: Callable[[SDPBackend], 
 
 
 def _time(
-    backend: SDPBackend, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, needs_grad: bool
+    backend: SDPBackend,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None,
+    causal: bool,
+    dropout: float,
+    needs_grad: bool,
 ) -> float:
     """Milliseconds of the second of two runs; the first loads the kernel."""
     q, k, v = (t.detach().requires_grad_(needs_grad) for t in (q, k, v))
@@ -101,7 +110,7 @@ def _time(
         for _ in range(2):
             start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
             start.record()
-            y_BHTK = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+            y_BHTK = F.scaled_dot_product_attention(q, k, v, mask, dropout, causal)
             if grad_BHTK is not None:
                 torch.autograd.grad(y_BHTK, (q, k, v), grad_BHTK)
             stop.record()

@@ -68,9 +68,9 @@ class ShiftedWindowMixer(HeadMixer):
             mask = keep_N11W | torch.eye(W, dtype=torch.bool, device=q.device)
         if self.relative is not None:  # a mask of numbers must hold causality too: kernels take one or the other
             mask = self.mask(start, start + W, start, start + W, q.device) if mask is None else mask
-            y_NHWK = attend(split(q), split(k), split(v), self.biased(mask, start, start, q.dtype), scale=self.scale)
-        else:
-            y_NHWK = attend(split(q), split(k), split(v), mask, causal=self.causal, scale=self.scale)
+            mask = self.biased(mask, start, start, q.dtype)
+        causal = self.causal and self.relative is None
+        y_NHWK = attend(split(q), split(k), split(v), mask, causal, self.scale, self.dropout_now)
         return y_NHWK.unflatten(0, (B, N)).transpose(1, 2).flatten(2, 3)
 
 

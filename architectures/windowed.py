@@ -45,6 +45,7 @@ class WindowedMixer(HeadMixer):
 
     def mix(self, q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, keep_BT: Tensor | None) -> Tensor:
         flex_takes = self.head_width >= FLEX_MIN_HEAD_WIDTH and self.relative is None and keep_BT is None
+        flex_takes &= not self.dropout_now
         if q_BHTK.is_cuda and flex_takes:
             return flex_band(q_BHTK, k_BHTK, v_BHTK, self.left, self.right, self.scale)
         return self.blocks(q_BHTK, k_BHTK, v_BHTK, keep_BT)
@@ -65,7 +66,8 @@ class WindowedMixer(HeadMixer):
         """Queries start..stop with exactly the keys they reach."""
         j, j_stop = max(0, start - self.left), min(k.shape[2], stop + self.right)
         mask = self.biased(self.mask(start, stop, j, j_stop, q.device, keep_BT), start, j, q.dtype)
-        return attend(q[:, :, start:stop], k[:, :, j:j_stop], v[:, :, j:j_stop], mask, scale=self.scale)
+        q_BHWK, k_BHJK, v_BHJK = q[:, :, start:stop], k[:, :, j:j_stop], v[:, :, j:j_stop]
+        return attend(q_BHWK, k_BHJK, v_BHJK, mask, scale=self.scale, dropout=self.dropout_now)
 
     def _inner(
         self,
@@ -98,7 +100,8 @@ class WindowedMixer(HeadMixer):
             itself_WJ = torch.nn.functional.pad(itself_WJ, (before * W, after * W))
             mask = (mask & keep_N11J) | itself_WJ
         mask = self.biased(mask, before * W, 0, q.dtype)
-        y_NHWK = attend(q_NHWK, with_neighbours(k), with_neighbours(v), mask, scale=self.scale)
+        k_NHJK, v_NHJK = with_neighbours(k), with_neighbours(v)
+        y_NHWK = attend(q_NHWK, k_NHJK, v_NHJK, mask, scale=self.scale, dropout=self.dropout_now)
         return y_NHWK.unflatten(0, (B, N)).transpose(1, 2).flatten(2, 3)
 
 

@@ -174,7 +174,7 @@ class DecoderPlan:
             goes on from its own guess, one step at a time. Drawn anew for every step, the same for a whole batch.
         backwards: the source is read from its end (Sutskever et al. 2014).
         tied: the head shares the weights of the target embedding; with one vocabulary, of the source's too.
-        heads: of "dot". dropout: of what cross-attention gives.
+        heads: of "dot". dropout: of what cross-attention gives. attention_dropout: of its weights.
     """
 
     kind: DecoderKind = "matched"
@@ -186,6 +186,7 @@ class DecoderPlan:
     tied: bool = False
     heads: int = 4
     dropout: float = 0.0
+    attention_dropout: float = 0.0
 
 
 Positions2D = Literal["none", "learned", "sincos"]

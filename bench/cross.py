@@ -22,12 +22,17 @@ Keys = tuple[Tensor, Tensor]
 class CrossAttention(nn.Module, ABC):
     """x + out(look(norm(x), source)): a residual branch of its own, normalised first (Xiong et al. 2020)."""
 
-    def __init__(self, width: int, dropout: float) -> None:
+    def __init__(self, width: int, dropout: float, attention_dropout: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.query = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
-        self.dropout = dropout
+        self.dropout, self.attention_dropout = dropout, attention_dropout
+
+    @property
+    def dropout_now(self) -> float:
+        """Share of the weights that is dropped in this pass."""
+        return self.attention_dropout if self.training else 0.0
 
     @abstractmethod
     def keys(self, memory_BSD: Tensor) -> Keys: ...
@@ -54,8 +59,8 @@ class CrossAttention(nn.Module, ABC):
 class DotAttention(CrossAttention):
     """Scaled dot products in several heads (Vaswani et al. 2017), through the fused kernel."""
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
-        super().__init__(width, dropout)
+    def __init__(self, width: int, heads: int, dropout: float, attention_dropout: float) -> None:
+        super().__init__(width, dropout, attention_dropout)
         if width % heads:
             raise ValueError(f"width {width} does not divide by {heads} heads")
         self.heads = heads
@@ -68,7 +73,7 @@ class DotAttention(CrossAttention):
     def look(self, q_BUD: Tensor, keys: Keys, keep_BS: Tensor | None) -> Tensor:
         q_BHUK = self._split(q_BUD)
         mask = None if keep_BS is None else keep_BS[:, None, None, :].expand(-1, 1, q_BUD.shape[1], -1)
-        return scaled_dot(q_BHUK, *keys, mask).transpose(1, 2).flatten(2)
+        return scaled_dot(q_BHUK, *keys, mask, dropout=self.dropout_now).transpose(1, 2).flatten(2)
 
     def shares(self, q_BUD: Tensor, keys: Keys, keep_BS: Tensor | None) -> Tensor:
         q_BHUK = self._split(q_BUD)
@@ -83,8 +88,8 @@ class AdditiveAttention(CrossAttention):
     """v . tanh(W q + U k) (Bahdanau et al. 2015), asked by the layer's own output of now, where the paper asks by the
     recurrent state before it: so that all target tokens can be trained at once. Keeps U x S x D numbers for backward."""
 
-    def __init__(self, width: int, dropout: float) -> None:
-        super().__init__(width, dropout)
+    def __init__(self, width: int, dropout: float, attention_dropout: float) -> None:
+        super().__init__(width, dropout, attention_dropout)
         self.key = nn.Linear(width, width, bias=False)
         self.score = nn.Linear(width, 1, bias=False)
 
@@ -92,7 +97,8 @@ class AdditiveAttention(CrossAttention):
         return self.key(memory_BSD), memory_BSD
 
     def look(self, q_BUD: Tensor, keys: Keys, keep_BS: Tensor | None) -> Tensor:
-        return self.shares(q_BUD, keys, keep_BS)[:, 0] @ keys[1]
+        shares_BUS = self.shares(q_BUD, keys, keep_BS)[:, 0]
+        return (F.dropout(shares_BUS, self.dropout_now) if self.dropout_now else shares_BUS) @ keys[1]
 
     def shares(self, q_BUD: Tensor, keys: Keys, keep_BS: Tensor | None) -> Tensor:
         scores_BUS = self.score(torch.tanh(q_BUD[:, :, None] + keys[0][:, None])).squeeze(-1)
@@ -106,5 +112,5 @@ def _softmax(scores: Tensor, keep: Tensor | None) -> Tensor:
 def make_cross(plan: DecoderPlan, width: int) -> CrossAttention:
     """The plan's cross-attention; not for plans without."""
     if plan.cross == "dot":
-        return DotAttention(width, plan.heads, plan.dropout)
-    return AdditiveAttention(width, plan.dropout)
+        return DotAttention(width, plan.heads, plan.dropout, plan.attention_dropout)
+    return AdditiveAttention(width, plan.dropout, plan.attention_dropout)

@@ -216,9 +216,14 @@ def _build_decoder(
     return decoder
 
 
+OF_EVERY_BLOCK = ("dropout", "mlp_dropout", "attention_dropout", "init", "mlp_hidden")
+
+
 def shared_writer(name: str, settings: dict[str, Any]) -> tuple[Entry, dict[str, Any]]:
     """The architecture whose decoder all share, and its settings: its defaults, but for what is every block's."""
-    return ARCHITECTURES.get(name), {k: v for k, v in settings.items() if k in ("dropout", "init", "mlp_hidden")}
+    entry = ARCHITECTURES.get(name)
+    has = {field.name for field in dataclasses.fields(entry.config)}
+    return entry, {k: v for k, v in settings.items() if k in OF_EVERY_BLOCK and k in has}
 
 
 def shape_from(plain: dict[str, Any]) -> TaskShape:

@@ -29,19 +29,20 @@ def scaled_dot(
     mask: Tensor | None = None,
     causal: bool = False,
     scale: float | None = None,
+    dropout: float = 0.0,
 ) -> Tensor:
     """softmax(scale q k) v, (B, H, T, K), in the number format that torch would give it; arguments as torch has them."""
     if q_BHTK.is_cuda and q_BHTK.shape[3] % HEAD_STEP:
-        return with_wider_heads(scaled_dot, q_BHTK, k_BHJK, v_BHJK, mask, causal, scale)
+        return with_wider_heads(scaled_dot, q_BHTK, k_BHJK, v_BHJK, mask, causal, scale, dropout)
     few = q_BHTK.device.type == "cpu" and k_BHJK.shape[2] < FEW
     trains = torch.is_grad_enabled() and q_BHTK.requires_grad
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else q_BHTK.dtype
     if not (few and trains and dtype in HALVES):
-        return F.scaled_dot_product_attention(q_BHTK, k_BHJK, v_BHJK, mask, is_causal=causal, scale=scale)
+        return F.scaled_dot_product_attention(q_BHTK, k_BHJK, v_BHJK, mask, dropout, causal, scale=scale)
     mask = mask.float() if mask is not None and mask.is_floating_point() else mask
     with torch.autocast("cpu", enabled=False):
         y_BHTK = F.scaled_dot_product_attention(
-            q_BHTK.float(), k_BHJK.float(), v_BHJK.float(), mask, is_causal=causal, scale=scale
+            q_BHTK.float(), k_BHJK.float(), v_BHJK.float(), mask, dropout, causal, scale=scale
         )
     return y_BHTK.to(dtype)
 
@@ -54,8 +55,9 @@ def with_wider_heads(
     mask: Tensor | None,
     causal: bool,
     scale: float | None,
+    dropout: float,
 ) -> Tensor:
     """What `attend` gives for heads padded to a multiple of HEAD_STEP, cut to the width that they had."""
     width = q.shape[3]
     q, k, v = (F.pad(t, (0, -width % HEAD_STEP)) for t in (q, k, v))
-    return attend(q, k, v, mask, causal, width**-0.5 if scale is None else scale)[..., :width]
+    return attend(q, k, v, mask, causal, width**-0.5 if scale is None else scale, dropout)[..., :width]

@@ -10,7 +10,7 @@ from bench.spec import SpecError
 from results.store import Run, StoreError
 
 WAY = "pretrain with --suite pretrain, or with --set recipe.save_weights=true"
-OWN = ("dropout", "init")  # settings that the recipe of the new task decides
+OWN = ("dropout", "attention_dropout", "mlp_dropout", "init")  # settings that the recipe of the new task decides
 
 
 @dataclass(frozen=True)

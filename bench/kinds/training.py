@@ -223,8 +223,9 @@ class TrainingSuite:
             return c
         dropout, init = c.recipe.dropout, c.recipe.init
         settings = c.settings
-        if dropout and "dropout" in entry["settings"]:
-            settings = {"dropout": dropout, **settings}
+        for name in ("dropout", "attention_dropout", "mlp_dropout"):
+            if name in entry["settings"] and (share := getattr(c.recipe, name)):
+                settings = {name: share, **settings}
         if init != "torch" and "init" in entry["settings"]:
             settings = {"init": init, **settings}
         elif init != "torch":  # it starts as it likes, so its embeddings are not made small for blocks that start small

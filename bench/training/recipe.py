@@ -27,6 +27,7 @@ class Recipe(BaseModel):
         weight_decay: on matrices only, not on biases and norms.
         clip: largest norm of the whole gradient; 0 for none.
         dropout: on residual branches and the encoder's input; an architecture without the setting cannot take part.
+        attention_dropout, mlp_dropout: of attention weights (cross-attention's too) and within MLPs, where there are any.
         evaluate_every: steps between two looks at the tuning split; there is always one at the end.
         patience: looks without a better score after which training stops; 0 for never.
         keep: which weights are tested: those of the best look, or the last ones.
@@ -71,6 +72,8 @@ class Recipe(BaseModel):
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.99
     clip: Annotated[float, Field(ge=0)] = 1.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    attention_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    mlp_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     evaluate_every: Count = 250
     evaluate_batch: Count = 64
     patience: Annotated[int, Field(ge=0)] = 0
@@ -127,6 +130,7 @@ class Recipe(BaseModel):
             "kind": self.decoder, "of": self.shared_decoder if self.decoder == "shared" else "", "cross": self.cross,
             "feeding": self.input_feeding, "teacher_forcing": self.teacher_forcing, "backwards": self.reverse_source,
             "tied": self.tied, "heads": self.cross_heads, "dropout": self.dropout,
+            "attention_dropout": self.attention_dropout,
         }  # fmt: skip
 
     @property

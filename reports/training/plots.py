@@ -112,8 +112,8 @@ def learning(board: Board, cast: Cast) -> Group:
 def _besides(task: TaskRun) -> str:
     """What makes losses in training larger than those of looks at other data, however well a model generalises."""
     recipe = task.raw.get("recipe") or {}
-    parts = [f"dropout {recipe['dropout']:g}"] if recipe.get("dropout") else []
-    parts += [f"label smoothing {recipe['label_smoothing']:g}"] if recipe.get("label_smoothing") else []
+    shares = ("dropout", "attention_dropout", "mlp_dropout", "label_smoothing")
+    parts = [f"{name.replace('_', ' ')} {recipe[name]:g}" for name in shares if recipe.get(name)]
     return f", with {names(parts)}, which looks at the tuning split are without: levels do not compare" if parts else ""
 
 

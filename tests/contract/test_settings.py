@@ -289,6 +289,54 @@ class TestDropout:
             outputs.append(encoder.step(x, empty)[0] if way == "step" else encoder(x))
         assert torch.allclose(outputs[0], outputs[1]) and torch.allclose(outputs[0], outputs[2])
 
+    @pytest.mark.parametrize("name", HEADED)
+    @pytest.mark.parametrize("positions", ["rotary", "relative"])
+    @pytest.mark.parametrize("way", ["forward", "reference", "step"])
+    def test_of_attention_weights(self, name: str, positions: str, way: str) -> None:
+        """With values of one everywhere a head gives the sum of its weights, 1 on average: not 1 in training, 1 else."""
+        settings = {**HEADED[name], "positions": positions, "attention_dropout": 0.3}
+        encoder = encoder_of(name, settings, depth=2)
+        encoder.use_reference = way == "reference"
+        mixer = encoder.blocks[1].mixer
+        with torch.no_grad():
+            mixer.qkv.weight[32:], mixer.qkv.bias[32:] = 0.0, 1.0
+            mixer.out.weight.copy_(torch.eye(16))
+            mixer.out.bias.zero_()
+        x = torch.randn(400, 20, 16, dtype=torch.float64)
+
+        def sums() -> Tensor:
+            if way == "step":
+                state = mixer.initial_state(400, x.device, x.dtype)
+                first, state = mixer.step(x[:, :8], state)
+                return torch.cat([first, mixer.step(x[:, 8:], state)[0]], dim=1)
+            return mixer.reference(x) if way == "reference" else mixer(x)
+
+        torch.manual_seed(0)
+        with torch.no_grad():
+            dropped, whole = sums(), (encoder.eval(), sums())[1]
+        assert torch.allclose(whole, torch.ones_like(whole))
+        assert dropped.std() > 0.1 and dropped.mean().item() == pytest.approx(1, abs=0.02)
+        # A token that sees itself alone has one weight: it stays, divided by the share that is kept, or goes.
+        alone = dropped[:, 0]
+        assert set(alone.flatten().round(decimals=9).tolist()) == {0.0, round(1 / 0.7, 9)}
+        assert (alone == 0).double().mean().item() == pytest.approx(0.3, abs=0.05)
+
+    def test_within_the_mlp(self) -> None:
+        encoder = encoder_of("conv1d", {"mlp_dropout": 0.3, "norm": "none"}, depth=1).train()
+        mlp = encoder.blocks[0].mlp
+        with torch.no_grad():
+            mlp.up.weight.zero_()
+            mlp.up.bias.fill_(5.0)
+            mlp.down.weight.copy_(torch.eye(16, 64))
+            mlp.down.bias.zero_()
+        hidden = mlp(torch.randn(100, 20, 16, dtype=torch.float64)) / nn.functional.gelu(torch.tensor(5.0).double())
+        assert torch.allclose(hidden[hidden != 0], torch.tensor(1 / 0.7, dtype=torch.float64))
+        assert (hidden == 0).double().mean().item() == pytest.approx(0.3, abs=0.02)
+        with pytest.raises(ValueError, match=r"mlp_dropout 1\.0"):
+            encoder_of("conv1d", {"mlp_dropout": 1.0})
+        with pytest.raises(ValueError, match=r"attention_dropout -0\.1"):
+            encoder_of("attention", {"attention_dropout": -0.1})
+
     def test_the_input_is_dropped_once(self) -> None:
         """With a mixer that gives nothing the output is the input: some numbers zero, the others made up for them."""
         encoder = encoder_of("conv1d", {"dropout": 0.3, "norm": "none", "mlp": False}, depth=2).train()

@@ -199,6 +199,36 @@ def test_alignments_are_in_the_order_of_the_source(kind: DecoderKind) -> None:
         torch.testing.assert_close(a.flatten(1, 2), turned)
 
 
+@pytest.mark.parametrize("cross", ["additive", "dot"])
+def test_weights_of_looks_are_dropped_while_learning(cross: Any) -> None:
+    """And are on average what they are without."""
+    plain, dropping = (model("gru", DecoderPlan(cross=cross, heads=2, attention_dropout=p)) for p in (0.0, 0.5))
+    ids_BS, keep_BS = source()
+    with torch.no_grad():
+        whole = plain(ids_BS, keep_BS, given(3))
+        assert torch.equal(dropping(ids_BS, keep_BS, given(3)), whole)
+        assert not torch.allclose(dropping.train()(ids_BS, keep_BS, given(3)), whole)
+        torch.manual_seed(0)
+        taken = [dropping.crosses[0](torch.ones(3, 2000, 16).double(), keys_of(dropping), keep_BS)[1] for _ in range(2)]
+        expected = plain.crosses[0](torch.ones(3, 1, 16).double(), keys_of(plain), keep_BS)[1]
+    assert torch.allclose(torch.cat(taken, 1).mean(1, keepdim=True), expected, atol=0.05)
+
+
+def keys_of(net: Any) -> Any:
+    """What the first layer keeps of the source that `source` gives."""
+    ids_BS, keep_BS = source()
+    return net.crosses[0].keys(net.encoder(net._front(ids_BS, keep_BS), keep_BS))
+
+
+def test_a_decoder_that_all_share_gets_the_dropout_that_it_has() -> None:
+    """An encoder's attention dropout says nothing to a shared decoder that looks at no weights of its own."""
+    plan = DecoderPlan("shared", "gru", cross="dot", heads=2)
+    settings = {"attention_dropout": 0.1, "mlp_dropout": 0.2, "dropout": 0.3}
+    net = build_writer(ARCHITECTURES.get("attention"), settings, 16, 2, "bidirectional", shape(plan), "mean")
+    block: Any = net.decoder.blocks[0]  # type: ignore[union-attr]
+    assert (block.dropout, block.mlp.dropout) == (0.3, 0.2)
+
+
 def test_a_decoder_only_model_looks_at_the_source_within_its_one_stack() -> None:
     """The same shares as in the whole map of `source target`, each sentence alone; rows also look at the target."""
     net = model("attention", PLANS["prefix"])
