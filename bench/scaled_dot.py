@@ -55,7 +55,7 @@ def with_wider_heads(
     mask: Tensor | None,
     causal: bool,
     scale: float | None,
-    dropout: float,
+    dropout: float = 0.0,
 ) -> Tensor:
     """What `attend` gives for heads padded to a multiple of HEAD_STEP, cut to the width that they had."""
     width = q.shape[3]
