@@ -165,7 +165,7 @@ class Study(_Strict):
     lead: str = ""
 
 
-OF_CHANGES = ("depth", "recipe", "baseline")
+OF_CHANGES = ("depth", "target", "recipe", "baseline")
 """What a change may say beside settings of the architecture."""
 FRONT = ("patch", "patch_reach", "class_token", "positions", "pooling")
 
@@ -185,9 +185,10 @@ class TrainSpec(_Strict):
         recipe: how everything is trained; a task's `recipe` changes single values.
         search: what is tried before. seeds: final trials of each competitor.
         leave_out: architectures that "all" does not mean here.
-        changes: ablations: by architecture, named changes of its settings (or of `depth`, or of the `recipe`), each trained
-            as a competitor. One of them may be the `baseline` of the others, in place of the unchanged architecture. A task
-            may have changes of its own in place of these.
+        changes: ablations: by architecture, named changes of its settings (or of `depth`, the `recipe` or `target`, as
+            published models of several sizes need it: pages say that sizes differ), each trained as a competitor. One of
+            them may be the `baseline` of the others, in place of the unchanged architecture. A task may have changes of its
+            own in place of these.
         decode_lengths: contexts at which generation is timed; empty for none. decode_batches: batches at which writing is
             timed too, at the first of these contexts. decode_beams: beams with which a search is timed there, at the
             largest batch.
@@ -264,6 +265,9 @@ class TrainSpec(_Strict):
                     raise ValueError(f"{this}: has the baseline's own name; change it")
                 if type(depth) is not int or depth < 1:
                     raise ValueError(f"{this}: depth {depth!r} is no number of layers; change it")
+                target = change.get("target", 1)
+                if type(target) is not int or target < 1:
+                    raise ValueError(f"{this}: target {target!r} is no whole number above 0; change it")
 
     @property
     def chosen(self) -> dict[str, TaskPlan]:

@@ -70,7 +70,10 @@ def test_a_change_as_the_baseline_of_others() -> None:
         resolve(suite, "smoke", {"changes": {"gru": {"a": {"baseline": True}, "b": {"baseline": True}}}})
     with pytest.raises(SpecError, match="mark one change"):
         resolve(suite, "smoke", {"changes": {"gru": {"a": {"baseline": "yes"}}}})
-    resolve(suite, "smoke", {"changes": {"gru": {"a": {"baseline": True, "depth": 1}, "b": {}}}})
+    for target in (0, 1.5, True, "many"):
+        with pytest.raises(SpecError, match="is no whole number above 0"):
+            resolve(suite, "smoke", {"changes": {"gru": {"a": {"target": target}}}})
+    resolve(suite, "smoke", {"changes": {"gru": {"a": {"baseline": True, "depth": 1}, "b": {"target": 10**5}}}})
 
 
 def test_changes_of_one_task_are_not_those_of_another() -> None:

@@ -66,6 +66,8 @@ class Competitor:
     status: str = "ok"
     lr: float | None = None
     """A learning rate of its own, which a change names: then nothing is searched."""
+    target: int | None = None
+    """A size of its own, which a change names, in what others have the same of."""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -193,7 +195,10 @@ class TrainingSuite:
             base = bool(change.get("baseline"))
             runs = source + self._shared(recipe)
             lr = recipe.lr if "lr" in change.get("recipe", {}) else None
-            yield Competitor(task.name, name, variant, runs, own, change.get("depth", depth), base, recipe, lr=lr)
+            yield Competitor(
+                task.name, name, variant, runs, own, change.get("depth", depth), base, recipe, lr=lr,
+                target=change.get("target"),
+            )  # fmt: skip
 
     def _shared(self, recipe: Recipe) -> str:
         """Source of the decoder, where it is another architecture's."""
@@ -233,7 +238,8 @@ class TrainingSuite:
         request = {
             "settings": settings, "mode": self.spec.mode, "depth": c.depth,
             "shape": _read_by(c.recipe, task.found["shape"]),
-            "match": task.plan.match or self.spec.match, "target": task.plan.target or self.spec.target,
+            "match": task.plan.match or self.spec.match,
+            "target": c.target or task.plan.target or self.spec.target,
         }  # fmt: skip
         if (start := self.starts.get(c.architecture)) is not None:
             request |= {"match": "width", "target": start.width}
@@ -512,7 +518,7 @@ def _competitor_plan(c: Competitor, usual: Recipe) -> dict[str, Any]:
     changed = {k: v for k, v in c.recipe.model_dump(mode="json").items() if v != getattr(usual, k)}
     return {
         "task": c.task, "architecture": c.architecture, "variant": c.variant, "baseline": c.baseline,
-        "width": found.get("width", 0), "depth": c.depth, "parameters": found.get("parameters", 0),
+        "target": c.target, "width": found.get("width", 0), "depth": c.depth, "parameters": found.get("parameters", 0),
         "embedding_parameters": found.get("embedding_parameters", 0),
         "settings": found.get("settings", c.settings), "receptive_field": found.get("receptive_field"),
         "recipe": changed, "change": c.start.words if c.start else "",

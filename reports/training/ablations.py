@@ -9,6 +9,7 @@ from typing import Any
 from reports.paired import Pair, corrected, difference
 from reports.training.data import Competitor, TaskRun
 from reports.training.scores import Board, Standing, average
+from reports.words import count
 
 SOLVED = "mlp_hidden"  # set by the solver of budgets, not by whoever planned the change
 
@@ -90,6 +91,8 @@ def change(base: Competitor, other: Competitor, usual: Mapping[str, Any]) -> str
              if base.settings.get(k) != other.settings.get(k)]  # fmt: skip
     if base.depth != other.depth:
         parts.append(f"depth {base.depth} → {other.depth}")
+    if base.target != other.target:
+        parts.append(f"parameters {count(base.parameters or 0)} → {count(other.parameters or 0)}")
     for k in dict.fromkeys([*base.recipe, *other.recipe]):
         before, after = (c.recipe.get(k, usual.get(k, "–")) for c in (base, other))
         parts += [f"{k} {before} → {after}"] if before != after else []

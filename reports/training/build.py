@@ -125,15 +125,20 @@ def build(data: RunData, other: RunData | None = None) -> tuple[dict[str, Any], 
 
 
 def _equal(data: RunData) -> str:
-    """What competitors have in common: "equal parameters (about 800 k)"; tasks may differ in it."""
+    """What competitors have in common: "equal parameters (about 800 k)"; tasks may differ in it. Nothing where each has a
+    size of its own."""
     plan = data.plan
+    own = [bool(c.get("target")) for c in plan.get("competitors") or () if isinstance(c, dict)]
+    if own and all(own):
+        return ""
     targets: dict[str, set[float]] = {}
     for task in [t for t in plan.get("tasks") or () if isinstance(t, dict)] or [{}]:
         match, target = str(task.get("match") or plan.get("match") or ""), task.get("target") or plan.get("target")
         found = targets.setdefault(match, set()) if match else set()
         if isinstance(target, int | float) and target:
             found.add(float(target))
-    return " and ".join(_equal_words(match, sorted(found)) for match, found in targets.items())
+    equal = " and ".join(_equal_words(match, sorted(found)) for match, found in targets.items())
+    return f"{equal}, some of their own size" if any(own) else equal
 
 
 def _equal_words(match: str, targets: list[float]) -> str:

@@ -66,6 +66,8 @@ class Competitor:
     name: Name
     family: str = "other"
     baseline: bool = False
+    target: float | None = None
+    """Its own size, where the plan gives it one beside the others'."""
     width: int | None = None
     depth: int | None = None
     parameters: int | None = None
@@ -316,8 +318,8 @@ def _competitors(run: RunData, task: str, seen: list[Name]) -> list[Competitor]:
         if raw.get("task") == task:
             name = (str(raw.get("architecture")), str(raw.get("variant") or ""))
             found[name] = Competitor(
-                name, families.get(name[0], "other"), bool(raw.get("baseline")), raw.get("width"), raw.get("depth"),
-                raw.get("parameters"), raw.get("embedding_parameters"), raw.get("settings") or {},
+                name, families.get(name[0], "other"), bool(raw.get("baseline")), raw.get("target"), raw.get("width"),
+                raw.get("depth"), raw.get("parameters"), raw.get("embedding_parameters"), raw.get("settings") or {},
                 raw.get("receptive_field"), str(raw.get("problem") or ""), raw.get("recipe") or {},
                 str(raw.get("change") or ""),
                 float(raw.get("pretraining_s") or 0.0),

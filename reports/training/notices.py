@@ -7,14 +7,14 @@ from reports.training.data import TaskRun
 from reports.training.scores import Board
 from reports.training.tables import score_text
 from reports.training.tuning import edge, nothing_to_choose
-from reports.words import integer, names, short
+from reports.words import count, integer, names, short
 
 EQUAL, UNEQUAL = 1.05, 1.10  # largest over smallest: whole models meant to be equal; parts of them that are not
 
 
 def gather(boards: list[Board]) -> list[Warn]:
     """Warnings of all tasks: too few seeds, choices at the edge of the search, competitors without a mean,
-    no search, encoders of unequal size."""
+    no search, models or encoders of unequal size."""
     found = []
     for board in boards:
         task = board.task
@@ -24,7 +24,7 @@ def gather(boards: list[Board]) -> list[Warn]:
             found.append(Warn(f"unranked on {short(task.name)}", f"On {task.name} {integer(len(absent))} of "
                               f"{integer(len(board.standings))} competitors have no mean: "
                               f"{names([short(n) for n in absent])}."))  # fmt: skip
-    return [*found, *_unsearched(boards), *_encoders(boards)]
+    return [*found, *_unsearched(boards), *_sizes(boards), *_encoders(boards)]
 
 
 def _unsearched(boards: list[Board]) -> list[Warn]:
@@ -36,6 +36,25 @@ def _unsearched(boards: list[Board]) -> list[Warn]:
             "no search",
             f"On {names(at)} every competitor ran with one set of settings, without a search of its own. Whoever wrote the "
             "plan chose them, perhaps with one competitor in mind; with other settings another may be ahead.",
+        )
+    ]
+
+
+def _sizes(boards: list[Board]) -> list[Warn]:
+    """Whoever has a size of its own, as a published model may."""
+    found = []
+    for board in boards:
+        own = {short(c.label): c.parameters for c in board.task.competitors if c.target and c.parameters}
+        if own:
+            sizes = names([f"{name} {count(size)}" for name, size in own.items()])
+            found.append(f"{short(board.task.name)} ({sizes})")
+    if not found:
+        return []
+    return [
+        Warn(
+            "unequal sizes",
+            "The plan gives some competitors a number of parameters of their own, so a difference to these may be one of "
+            f"size: {'; '.join(found)}.",
         )
     ]
 

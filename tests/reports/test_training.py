@@ -352,6 +352,24 @@ def test_the_head_of_a_page_says_what_its_own_tasks_have_in_common(tmp_path: Pat
         assert f"{who} architectures, {words}, float32" in page
 
 
+def test_sizes_of_their_own_are_told(tmp_path: Path) -> None:
+    def some(plan: dict[str, Any]) -> None:
+        for competitor in plan["competitors"][1:3]:
+            competitor.update(target=2_000_000, parameters=2_000_123)
+
+    def every(plan: dict[str, Any]) -> None:
+        for competitor in plan["competitors"]:
+            competitor["target"] = 2_000_000
+
+    lead = "equal parameters (about 800 k)"
+    for name, change, own in (("some", some, True), ("every", every, False)):
+        run = make_training(tmp_path / "runs", name, (ABLATION,), change_plan=change)
+        page = render(run, tmp_path / "site").read_text(encoding="utf-8")
+        assert (f"{lead}, some of their own size" in page) == own and (lead in page) == own
+        assert "unequal sizes" in page
+        assert ("parameters 800 k → 2.00 M" in page) == own
+
+
 def test_a_target_is_a_score_of_those_who_learnt(tmp_path: Path) -> None:
     """One competitor stays at chance: what it came to is no target for the others."""
     runners = (replace(PROBE.runners[0], score=1 / 16), *PROBE.runners[1:])
