@@ -435,10 +435,11 @@ class TrainingSuite:
     # The plan, for people and for the page.
 
     def describe(self) -> list[str]:
-        spec = self.spec
-        lines = [
-            f"run {self.run_id}: preset {self.context.preset} on {self.context.device}, {spec.mode}, equal {spec.match}"
-        ]
+        own = [c.target is not None for c in self.competitors]
+        equal = f"equal {self.spec.match}" + (", some of their own size" if any(own) else "")
+        sizes = "sizes of their own" if all(own) else equal
+        where = f"preset {self.context.preset} on {self.context.device}, {self.spec.mode}"
+        lines = [f"run {self.run_id}: {where}, {sizes}"]
         for task in self.tasks:
             r = task.recipe
             budget = " or ".join(
