@@ -99,7 +99,8 @@ class Block(nn.Module):
     def __init__(self, mixer: Mixer, width: int, config: BlockConfig) -> None:
         super().__init__()
         self.post, self.residual, self.dropout = config.norm == "post", config.residual, config.dropout
-        check_shares(dropout=config.dropout, mlp_dropout=config.mlp_dropout)
+        check_share("dropout", config.dropout)
+        check_share("mlp_dropout", config.mlp_dropout)
         self.mixer_norm = nn.Identity() if config.norm == "none" else nn.LayerNorm(width)
         self.mixer = mixer
         self.mlp: MLP | None = None
@@ -134,11 +135,10 @@ class Block(nn.Module):
         return norm(y_BTD) if self.post else y_BTD
 
 
-def check_shares(**shares: float) -> None:
-    """Raises ValueError for the first that is no share to be dropped."""
-    for name, share in shares.items():
-        if not 0 <= share < 1:
-            raise ValueError(f"{name} {share}: use a share from 0 to below 1")
+def check_share(name: str, share: float) -> None:
+    """Raises ValueError where a setting is no share to be dropped."""
+    if not 0 <= share < 1:
+        raise ValueError(f"{name} {share}: use a share from 0 to below 1")
 
 
 def drop(x: Tensor, share: float, training: bool) -> Tensor:

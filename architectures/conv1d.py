@@ -54,6 +54,5 @@ def conv1d(config: Conv1dConfig, width: int, depth: int, causal: bool, grid: Non
         return ResidualStack(mixer, config, width, depth, traits, reach, positions)
     if config.mlp or config.norm != "none" or not config.residual or not config.gated:
         raise ValueError("stack convs2s is gated, without MLP and norm: set gated: true, mlp: false, norm: none")
-    return ConvS2S(
-        mixer, config, width, depth, traits, reach, positions, causal=causal, drop_carried=config.drop_carried
-    )
+    stack = ConvS2S(mixer, config, width, depth, traits, reach, positions)
+    return stack.in_mode(causal, config.drop_carried)

@@ -15,7 +15,7 @@ Legend: B batch, T tokens, S tokens of a chunk, D width.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Self, cast
 
 from torch import Tensor
 
@@ -51,19 +51,17 @@ class ConvS2SBlock(Block):
 
 
 class ConvS2S(ResidualStack):
-    """Arguments are those of `ResidualStack`, and:
-
-    causal: as a decoder. Else as an encoder.
-    drop_carried: of decoders, see `ConvS2SBlock`.
-    """
+    """A stack of these; `in_mode` says whether it is a decoder's."""
 
     block = ConvS2SBlock
+    causal = False
 
-    def __init__(self, *args: Any, causal: bool, drop_carried: bool) -> None:
-        super().__init__(*args)
+    def in_mode(self, causal: bool, drop_carried: bool) -> Self:
+        """As a decoder (`causal`) or an encoder; `drop_carried` is of decoders, see `ConvS2SBlock`."""
         self.causal = causal
         for block in self.blocks:
             cast(ConvS2SBlock, block).drop_carried = drop_carried and causal
+        return self
 
     def _around(
         self, entered_BTD: Tensor, between: Between | None

@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from architectures.blocks import BlockConfig, Mixer, ResidualStack, check_shares, drop
+from architectures.blocks import BlockConfig, Mixer, ResidualStack, check_share, drop
 from architectures.cache import KVCache
 from architectures.positions import RelativeBias, input_positions, rotate
 from architectures.sdpa import attend
@@ -55,7 +55,7 @@ class HeadMixer(Mixer):
         self.rotary = config.positions == "rotary"
         self.scale = None if config.scale else 1.0  # None: 1 / sqrt(K), which kernels know
         self.causal = causal
-        check_shares(attention_dropout=config.attention_dropout)
+        check_share("attention_dropout", config.attention_dropout)
         self.attention_dropout = config.attention_dropout
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
