@@ -362,8 +362,8 @@ def test_sizes_of_their_own_are_told(tmp_path: Path) -> None:
             competitor["target"] = 2_000_000
 
     lead = "equal parameters (about 800 k)"
-    for name, change, own in (("some", some, True), ("every", every, False)):
-        run = make_training(tmp_path / "runs", name, (ABLATION,), change_plan=change)
+    for name, edit, own in (("some", some, True), ("every", every, False)):
+        run = make_training(tmp_path / "runs", name, (ABLATION,), change_plan=edit)
         page = render(run, tmp_path / "site").read_text(encoding="utf-8")
         assert (f"{lead}, some of their own size" in page) == own and (lead in page) == own
         assert "unequal sizes" in page
