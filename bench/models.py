@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bench.contract import DecoderPlan, Mode, PatchPlan, Places, State, StreamingEncoder, TaskShape, out_width
 from bench.frontends import Head, apart, make_front_end
 from bench.registry import ARCHITECTURES, TASK_FAMILIES, Entry, RegistryError, did_you_mean
-from bench.training.recipe import Embedding, Pooling
+from bench.training.recipe import DROPOUTS, Embedding, Pooling
 from bench.translator import EncoderDecoder, PrefixModel
 
 
@@ -216,7 +216,7 @@ def _build_decoder(
     return decoder
 
 
-OF_EVERY_BLOCK = ("dropout", "mlp_dropout", "attention_dropout", "init", "mlp_hidden")
+OF_EVERY_BLOCK = (*DROPOUTS, "init", "mlp_hidden")
 
 
 def shared_writer(name: str, settings: dict[str, Any]) -> tuple[Entry, dict[str, Any]]:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.spec import SpecError
+from bench.training.recipe import DROPOUTS
 from results.store import Run, StoreError
 
 WAY = "pretrain with --suite pretrain, or with --set recipe.save_weights=true"
-OWN = ("dropout", "attention_dropout", "mlp_dropout", "init")  # settings that the recipe of the new task decides
+OWN = (*DROPOUTS, "init")  # settings that the recipe of the new task decides
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from bench.kinds.pretrained import Start, starts
 from bench.provenance import write_trials
 from bench.spec import BASELINE, OF_CHANGES, Search, SpecError, Study, TaskPlan, TrainSpec, resolve
 from bench.training.choose import Choice, choose, only
-from bench.training.recipe import Recipe
+from bench.training.recipe import DROPOUTS, Recipe
 from bench.trial import Trial, beam_phase
 from results.schema import Record
 from results.store import Run, latest
@@ -228,7 +228,7 @@ class TrainingSuite:
             return c
         dropout, init = c.recipe.dropout, c.recipe.init
         settings = c.settings
-        for name in ("dropout", "attention_dropout", "mlp_dropout"):
+        for name in DROPOUTS:
             if name in entry["settings"] and (share := getattr(c.recipe, name)):
                 settings = {name: share, **settings}
         if init != "torch" and "init" in entry["settings"]:

@@ -13,6 +13,10 @@ Embedding = Literal["unit", "small"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+DROPOUTS = ("dropout", "attention_dropout", "mlp_dropout")
+"""What of a recipe is also a setting of architectures, of the same name."""
+
+
 class Recipe(BaseModel):
     """AdamW (Loshchilov & Hutter 2019) with linear warm-up and cosine decay, as in nanoGPT.
 
